@@ -1,0 +1,312 @@
+//! Every reason for which a container is not started, with a name that never changes.
+
+/// What sort of answer a refusal is; see `docs/refusals.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The check ran and said no.
+    Refused,
+    /// The check could not run, so nothing may start.
+    Undecided,
+    /// The program, its settings or the request is broken.
+    Fault,
+}
+
+impl Kind {
+    /// The word printed in front of the code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Undecided => "undecided",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// What an emitter need not say again: everything about a code that never varies.
+struct Entry {
+    name: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    spec: &'static str,
+    remedy: &'static str,
+}
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $kind:ident $spec:literal, $meaning:literal => $remedy:literal;)+) => {
+        /// A stable name for one cause. Names are kebab-case, *thing-defect*, and are never
+        /// renamed: scripts, dashboards and alerts match on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = concat!("`", $name, "`: ", $meaning, ".")] $variant,)+
+        }
+
+        impl Code {
+            /// All codes, in the order of `docs/refusals.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            const fn entry(self) -> Entry {
+                match self {
+                    $(Self::$variant => Entry {
+                        name: $name,
+                        kind: Kind::$kind,
+                        meaning: $meaning,
+                        spec: $spec,
+                        remedy: $remedy,
+                    },)+
+                }
+            }
+
+            /// The name of the variant in the source, for the test that keeps the documents equal.
+            #[cfg(test)]
+            pub(crate) const fn variant(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // Carriers: no snapshot could be had.
+    AgentUnreachable "agent-unreachable" Undecided "NIST SP 800-190 4.3.5",
+        "the agent's socket gave no answer in time" => "run 'systemctl start portcullis-agent'";
+    AgentPeerUntrusted "agent-peer-untrusted" Undecided "NIST SP 800-190 4.3.5",
+        "the socket, its directory or the process behind it does not belong to root" => "run 'systemctl restart portcullis-agent'";
+    AgentAnswerMalformed "agent-answer-malformed" Undecided "NIST SP 800-190 4.3.5",
+        "the agent's answer is not one that this version understands" => "install matching versions of agent and shim";
+    TpmTimeout "tpm-timeout" Undecided "NIST SP 800-190 4.6",
+        "the TPM did not answer before the deadline" => "retry, or raise 'snapshot_deadline='";
+    TpmUnreachable "tpm-unreachable" Undecided "NIST SP 800-190 4.6",
+        "there is no TPM, or the agent cannot open it" => "check 'tcti=' and 'portcullis status'";
+    TpmError "tpm-error" Undecided "NIST SP 800-190 4.6",
+        "the TPM answered with an error" => "run 'portcullis status'";
+    RecordFailed "record-failed" Undecided "NIST SP 800-190 4.4.5",
+        "the ledger did not take the record, and a launch without a record does not happen" => "free space in /var/lib/portcullis, run 'portcullis status'";
+
+    // The verdict.
+    VerdictMissing "verdict-missing" Undecided "RFC 9334 8.4",
+        "the agent has no verdict about this host" => "run 'portcullis attest'";
+    VerdictMalformed "verdict-malformed" Refused "draft-ietf-rats-ear-04",
+        "the verdict is too large, ambiguous or lacks a claim" => "run 'portcullis attest'";
+    VerdictSignatureInvalid "verdict-signature-invalid" Refused "draft-ietf-rats-ear-04",
+        "the verdict is not signed by a key that is pinned on this host for verdicts" => "pin the key in /etc/portcullis/trust.d, or enroll again";
+    VerdictProfileUnknown "verdict-profile-unknown" Refused "draft-ietf-rats-ear-04",
+        "the verdict, or its part about the host, follows a profile that is not on the allow-list" => "install matching versions of agent and shim";
+    VerdictPremature "verdict-premature" Refused "RFC 9334 10.1",
+        "the verdict was issued in the future" => "set the clock, then run 'portcullis attest'";
+    VerdictExpired "verdict-expired" Undecided "RFC 9334 10.1",
+        "the verdict is past its end, or older than the node policy accepts" => "run 'portcullis attest'";
+    VerdictReplayed "verdict-replayed" Refused "RFC 9334 10",
+        "the verdict is older than one that was already used" => "run 'portcullis attest'";
+    VerdictSubjectMismatch "verdict-subject-mismatch" Refused "RFC 9711 4.2.1",
+        "the verdict is about another host or another boot state than the one it is used for" => "run 'portcullis enroll', then 'portcullis attest'";
+
+    // The live state against the verdict.
+    HostRebooted "host-rebooted" Refused "RFC 9334 10",
+        "the host, or its TPM, was restarted after the verdict" => "run 'portcullis attest'";
+    HostResumed "host-resumed" Refused "RFC 9334 10",
+        "the TPM was resumed from suspend after the verdict" => "run 'portcullis attest'";
+    PcrDrift "pcr-drift" Refused "NIST SP 800-190 4.6",
+        "a PCR holds another value than the one that was attested" => "find what extended it, then reboot the node";
+    PcrSelectionMismatch "pcr-selection-mismatch" Refused "NIST SP 800-190 4.6",
+        "the live reading covers another bank or other PCRs than the verdict" => "set 'pcr_bank=' and 'pcrs=' as attested, then attest";
+    VectorWarning "vector-warning" Refused "draft-ietf-rats-ar4si",
+        "a claim that the node policy requires is not affirming" => "run 'portcullis verdict show'";
+    VectorContraindicated "vector-contraindicated" Refused "draft-ietf-rats-ar4si",
+        "the verdict says that something about this host is known to be wrong" => "run 'portcullis verdict show'";
+
+    // The asset tag.
+    AssetTagMissing "asset-tag-missing" Refused "NIST IR 8320A",
+        "the TPM, the verdict or the agent holds no asset tag where one is needed" => "write it with 'portcullis tag provision'";
+    AssetTagTampered "asset-tag-tampered" Refused "NIST IR 8320A",
+        "TPM slot, tag document and verdict do not agree, or the tag's signature does not verify" => "write it again with 'portcullis tag provision', attest";
+    AssetTagExpired "asset-tag-expired" Refused "NIST IR 8320A",
+        "the asset tag is not valid yet, or no longer" => "have a new tag issued and provision it";
+    AssetTagMismatch "asset-tag-mismatch" Refused "NIST IR 8320A",
+        "the host's tags do not meet the tag requirement of node, containerd namespace or pod" => "schedule it elsewhere, or have the tag changed";
+    TagRequirementMalformed "tag-requirement-malformed" Fault "Kubernetes label selectors",
+        "a tag requirement cannot be read" => "correct the expression";
+
+    // The request.
+    RestoreDenied "restore-denied" Refused "NIST SP 800-190 4.4.3",
+        "a restore from a checkpoint would bring back unhardened credentials" => "start the container anew";
+    CheckpointDenied "checkpoint-denied" Refused "NIST SP 800-190 4.1.4",
+        "a checkpoint would write the container's memory to disk" => "start the container anew elsewhere";
+    ExecDenied "exec-denied" Refused "NIST SP 800-190 4.4.4",
+        "the node policy does not allow further processes in a running container" => "set 'exec.allow=' on the node";
+    UpdateDenied "update-denied" Refused "NIST SP 800-190 4.4.3",
+        "an update of a running container would loosen it" => "create the container anew with the limits you need";
+    ConfigChanged "config-changed" Refused "NIST SP 800-190 4.4.3",
+        "config.json on disk is not the one that was hardened at create" => "delete the container, find who writes to the bundle";
+    BundleUnhardened "bundle-unhardened" Refused "NIST SP 800-190 4.4.3",
+        "the configuration was not hardened before it reached the hook" => "use runtime 'portcullis' or the OCI wrapper";
+    RuntimeUntrusted "runtime-untrusted" Refused "NIST SP 800-190 4.4.1",
+        "the OCI runtime is not the configured one, or others than root may change it" => "set 'runtime.binary=', owner root, mode 0755";
+    ProfileUnknown "profile-unknown" Fault "NIST SP 800-190 4.4.3",
+        "no hardening profile has that name" => "use 'baseline', 'restricted' or 'strict'";
+    OciConfigMalformed "oci-config-malformed" Fault "OCI runtime-spec 1.2",
+        "config.json is not valid, or two readers could read it differently" => "correct the program that wrote it";
+    ExecSpecMalformed "exec-spec-malformed" Fault "OCI runtime-spec 1.2",
+        "the process specification is not valid, or two readers could read it differently" => "correct the program that wrote it";
+    ResourcesMalformed "resources-malformed" Fault "OCI runtime-spec 1.2",
+        "the resources of an update are not valid, or two readers could read them differently" => "correct the program that wrote them";
+    HookStateMalformed "hook-state-malformed" Fault "OCI runtime-spec 1.2",
+        "the state on the hook's standard input is not valid" => "install the hook as a createRuntime hook";
+    OptionsUnknown "options-unknown" Fault "NIST SP 800-190 4.4.3",
+        "the runtime options are of a type or hold a field that is not known" => "correct the runtime's options in config.toml";
+    RequestMalformed "request-malformed" Fault "containerd runtime v2",
+        "an identifier or path in the request is not valid" => "correct the caller";
+
+    // Hardening: what somebody asked for and does not get.
+    PrivilegedDenied "privileged-denied" Refused "Kubernetes PSS: privileged",
+        "a privileged container was asked for" => "drop 'privileged: true'";
+    CapabilityExcess "capability-excess" Refused "Kubernetes PSS: capabilities",
+        "a capability outside the profile was asked for" => "drop it in securityContext.capabilities";
+    HostNamespaceDenied "host-namespace-denied" Refused "Kubernetes PSS: hostNamespaces",
+        "a namespace of the host was asked for" => "drop hostNetwork, hostPID or hostIPC";
+    NamespaceMissing "namespace-missing" Refused "Kubernetes PSS: hostNamespaces",
+        "a namespace that the profile requires is absent" => "ask the runtime caller for a namespace of its own";
+    MountDenied "mount-denied" Refused "NIST SP 800-190 4.5.5",
+        "a mount type, option or host path that the profile does not allow was asked for" => "use a volume, or list the path in 'mounts.allow='";
+    PropagationDenied "propagation-denied" Refused "CIS Docker 5.20",
+        "shared mount propagation was asked for" => "set mountPropagation to None or HostToContainer";
+    DeviceDenied "device-denied" Refused "CIS Docker 5.18",
+        "a device that the profile does not allow was asked for" => "drop the device";
+    SysctlDenied "sysctl-denied" Refused "Kubernetes PSS: sysctls",
+        "a kernel parameter that the profile does not allow was asked for" => "drop it from securityContext.sysctls";
+    AnnotationDenied "annotation-denied" Refused "NIST SP 800-190 4.4.3",
+        "an annotation that changes how the runtime works was given" => "remove the annotation";
+    HookDenied "hook-denied" Refused "NIST SP 800-190 4.4.3",
+        "a hook that is not on the allow-list was asked for" => "remove the hook";
+    RootUserDenied "root-user-denied" Refused "Kubernetes PSS: runAsNonRoot",
+        "the process would run as uid 0 of the host" => "set runAsUser, or hostUsers: false";
+    UserNamespaceMissing "user-namespace-missing" Refused "CIS Docker 5.31",
+        "the profile requires a user namespace" => "set hostUsers: false";
+    NoNewPrivilegesMissing "no-new-privileges-missing" Refused "Kubernetes PSS: allowPrivilegeEscalation",
+        "the process could gain rights through a setuid file" => "set allowPrivilegeEscalation: false";
+    ProcMountDenied "proc-mount-denied" Refused "Kubernetes PSS: procMount",
+        "an unmasked /proc was asked for" => "set procMount to Default";
+    ReadOnlyRootMissing "read-only-root-missing" Refused "NIST SP 800-190 4.4.4",
+        "the root file system is writable" => "set readOnlyRootFilesystem: true";
+    SeccompMissing "seccomp-missing" Refused "Kubernetes PSS: seccomp",
+        "there is no seccomp filter, or one that lets everything pass" => "set seccompProfile to RuntimeDefault";
+    LsmLabelDenied "lsm-label-denied" Refused "Kubernetes PSS: AppArmor, SELinux",
+        "an AppArmor or SELinux label that confines less than the profile was asked for" => "drop the label";
+    RlimitExcess "rlimit-excess" Refused "CIS Docker 5.19",
+        "a process limit above the profile's was asked for" => "lower the limit";
+    OomScoreDenied "oom-score-denied" Refused "NIST SP 800-190 4.4.3",
+        "an OOM score that puts the container before the host's own services was asked for" => "raise oomScoreAdj";
+    SchedulerDenied "scheduler-denied" Refused "NIST SP 800-190 4.4.3",
+        "a real-time scheduling or I/O class was asked for" => "drop the scheduling class";
+    ResourceExcess "resource-excess" Refused "CIS Docker 5.11, 5.29",
+        "a resource limit above the profile's, or none where one is required, was asked for" => "set limits within the profile";
+    ResourceDenied "resource-denied" Refused "NIST SP 800-190 4.4.3",
+        "a resource setting outside the allow-list was asked for" => "drop the setting";
+    WorkingDirectoryDenied "working-directory-denied" Refused "NIST SP 800-190 4.4.1",
+        "the working directory is not absolute or lies in /proc" => "use a directory of the image";
+    RootFilesystemDenied "root-filesystem-denied" Refused "NIST SP 800-190 4.5.5",
+        "the root file system of the container is not one that a bundle may use" => "use the rootfs of the bundle";
+    OciFieldDenied "oci-field-denied" Refused "OCI runtime-spec 1.2",
+        "a field of the OCI configuration that the profile does not allow is set" => "drop the field";
+
+    // Settings.
+    ConfigMissing "config-missing" Fault "NIST SP 800-190 4.4.3",
+        "a file without which nothing can be decided is not there" => "install the package's own file";
+    ConfigMalformed "config-malformed" Fault "NIST SP 800-190 4.4.3",
+        "a settings file, key or value cannot be read" => "correct the value";
+    ConfigKeyUnknown "config-key-unknown" Fault "NIST SP 800-190 4.4.3",
+        "a settings file holds a key that is not known" => "correct the key";
+    ConfigKeyMissing "config-key-missing" Fault "NIST SP 800-190 4.4.3",
+        "a settings file lacks a key that it must have" => "add the key";
+    ConfigMismatch "config-mismatch" Fault "NIST SP 800-190 4.4.3",
+        "two settings contradict each other" => "remove one of the two";
+    ConfigUntrusted "config-untrusted" Fault "NIST SP 800-190 4.5.5",
+        "a settings file or its directory could be changed by others than root" => "set owner root and mode 0644 or stricter";
+    TrustKeyMalformed "trust-key-malformed" Fault "RFC 7517",
+        "a pinned key is not a usable public key" => "write it again with 'portcullis keys generate'";
+    TrustKeyMismatch "trust-key-mismatch" Fault "RFC 7517",
+        "two pinned keys contradict each other" => "remove one of the two files";
+
+    // The host.
+    HostUnreadable "host-unreadable" Fault "NIST SP 800-190 4.5.5",
+        "something that the gate must know about the host cannot be read" => "see the journal of the node";
+    BundleUnwritable "bundle-unwritable" Fault "OCI runtime-spec 1.2",
+        "the hardened configuration cannot be written to the bundle" => "free space where bundles are kept";
+    RuntimeFailed "runtime-failed" Fault "OCI runtime-spec 1.2",
+        "the OCI runtime could not be run, or failed" => "see the journal of the node";
+}
+
+impl Code {
+    /// The name in kebab-case, as printed between brackets.
+    pub const fn as_str(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// Whether this code refuses, is undecided, or is a fault. It never varies.
+    pub const fn kind(self) -> Kind {
+        self.entry().kind
+    }
+
+    /// One clause that says what happened, without a final period.
+    pub const fn meaning(self) -> &'static str {
+        self.entry().meaning
+    }
+
+    /// The document, and its clause where it has one, that asks for the check.
+    pub const fn spec(self) -> &'static str {
+        self.entry().spec
+    }
+
+    /// What to do if the place that refuses knows nothing better.
+    pub const fn remedy(self) -> &'static str {
+        self.entry().remedy
+    }
+
+    /// The code with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == name)
+    }
+
+    /// Whether the caller's request, not the host, is at fault: a shim answers such a fault with
+    /// `INVALID_ARGUMENT`, every other fault with `INTERNAL`.
+    pub const fn is_bad_request(self) -> bool {
+        matches!(
+            self,
+            Self::OciConfigMalformed
+                | Self::ExecSpecMalformed
+                | Self::ResourcesMalformed
+                | Self::HookStateMalformed
+                | Self::OptionsUnknown
+                | Self::RequestMalformed
+                | Self::ProfileUnknown
+                | Self::TagRequirementMalformed
+        )
+    }
+
+    /// The exit code of a hook or command that ends with this refusal: 1 refused, 2 undecided,
+    /// 64 for a fault of usage or settings, 70 for any other fault. 0 means permitted, nothing else.
+    pub const fn exit_code(self) -> u8 {
+        match self.kind() {
+            Kind::Refused => 1,
+            Kind::Undecided => 2,
+            Kind::Fault => match self {
+                Self::HostUnreadable | Self::BundleUnwritable | Self::RuntimeFailed => 70,
+                _ => 64,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
