@@ -1,0 +1,414 @@
+//! One type for each call, holding its parameters, and one for its reply.
+//!
+//! Both sides use them: a client encodes a call and decodes the reply, the agent decodes a call
+//! with [`Call::parse`] and encodes the reply.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::message::{AgentError, MalformedMessage, Method};
+use crate::strict;
+
+/// One PCR as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PcrValue {
+    /// Number of the register, 0–23.
+    pub index: u32,
+    /// Its value, lower-case hexadecimal.
+    pub digest: String,
+}
+
+/// The NV index of the asset tag as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagSlot {
+    /// Handle, eight hexadecimal digits.
+    pub nv_index: String,
+    /// TPM name of the index, hexadecimal.
+    pub nv_name: String,
+    /// The 48 bytes stored there, hexadecimal.
+    pub contents: String,
+}
+
+/// What the TPM and the kernel said, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveState {
+    /// The kernel's boot identifier as the agent read it.
+    pub boot_id: String,
+    /// Times the TPM was reset or started cold.
+    pub reset_count: u32,
+    /// Times the TPM was resumed since the reset.
+    pub restart_count: u32,
+    /// Hash algorithm of the bank, such as `sha256`.
+    pub pcr_bank: String,
+    /// Values in ascending order of index.
+    pub pcrs: Vec<PcrValue>,
+    /// The tag's NV index; `None` if it is not defined.
+    #[serde(default)]
+    pub tag: Option<TagSlot>,
+}
+
+/// One thing the appraisal found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind, kebab-case.
+    pub code: String,
+    /// What it is about.
+    pub subject: String,
+    /// What would have been right.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+}
+
+/// The verdict the agent holds, in its own words; not a basis for a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictSummary {
+    /// EAR trust tier: `affirming`, `warning`, `contraindicated` or `none`.
+    pub status: String,
+    /// Seconds since 1970.
+    pub issued_at: u64,
+    /// Seconds since 1970.
+    pub expires_at: u64,
+    /// Running number of the verdict.
+    pub sequence: u64,
+    /// Name of the boot state that matched.
+    #[serde(default)]
+    pub boot_state: Option<String>,
+}
+
+/// Launch decisions recorded since the agent started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchCounts {
+    /// Launches that went ahead.
+    pub permitted: u64,
+    /// Launches a check said no to.
+    pub refused: u64,
+    /// Launches that could not be checked.
+    pub undecided: u64,
+}
+
+/// What the agent knows about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Version of the agent.
+    pub version: String,
+    /// Name of the node from the configuration.
+    pub node_name: String,
+    /// Whether the attestation key exists.
+    pub enrolled: bool,
+    /// Identity of the TPM.
+    #[serde(default)]
+    pub ueid: Option<String>,
+    /// TPM name of the attestation key, hexadecimal.
+    #[serde(default)]
+    pub ak_name: Option<String>,
+    /// The verdict held now.
+    #[serde(default)]
+    pub verdict: Option<VerdictSummary>,
+    /// What the last appraisal found wrong.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub last_attestation_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub next_attestation_at: Option<u64>,
+    /// Why the last attestation gave no verdict, one line.
+    #[serde(default)]
+    pub last_failure: Option<String>,
+    /// Whether a tag document is stored.
+    pub tag_present: bool,
+    /// Decisions recorded since the agent started.
+    pub launches: LaunchCounts,
+    /// Number of the last ledger entry; 0 if the ledger is empty.
+    pub ledger_sequence: u64,
+}
+
+macro_rules! method {
+    ($(#[$doc:meta])* $name:ident, $wire:literal, { $($(#[$field_doc:meta])* $field:ident: $type:ty),* }, $reply:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type),* }
+
+        impl Method for $name {
+            const NAME: &'static str = $wire;
+            type Reply = $reply;
+        }
+    };
+}
+
+method!(
+    /// Asks for a verdict and a TPM read that begins after the call arrived.
+    Snapshot, "dev.portcullis.Agent.Snapshot", {
+        /// Longest time the agent may take, in milliseconds.
+        deadline_ms: u64
+    }, SnapshotReply
+);
+method!(
+    /// Appends a launch decision to the ledger.
+    Record, "dev.portcullis.Agent.Record", {
+        /// The decision, a `portcullis_gate::LaunchRecord` as JSON. Kept as it came, so that the
+        /// ledger holds what a newer shim says, too.
+        record: Map<String, Value>
+    }, RecordReply
+);
+method!(
+    /// Looks up a launch decision.
+    Explain, "dev.portcullis.Agent.Explain", {
+        /// Eight hexadecimal digits.
+        #[serde(rename = "ref")]
+        reference: String
+    }, ExplainReply
+);
+method!(
+    /// Describes the agent.
+    Status, "dev.portcullis.Agent.Status", {}, StatusReply
+);
+method!(
+    /// Attests now.
+    Attest, "dev.portcullis.Agent.Attest", {}, AttestReply
+);
+method!(
+    /// Makes and names the keys of the node.
+    Enroll, "dev.portcullis.Agent.Enroll", {}, EnrollReply
+);
+method!(
+    /// Reads the PCRs that reference values are made from.
+    Capture, "dev.portcullis.Agent.Capture", {}, CaptureReply
+);
+method!(
+    /// Stores an asset tag and writes its digest to the TPM.
+    ProvisionTag, "dev.portcullis.Agent.ProvisionTag", {
+        /// The tag document, a compact JWS.
+        document: String
+    }, ProvisionTagReply
+);
+method!(
+    /// Names the service and its interfaces.
+    ServiceInfo, "org.varlink.service.GetInfo", {}, ServiceInfoReply
+);
+method!(
+    /// Asks for the definition text of an interface.
+    InterfaceDescription, "org.varlink.service.GetInterfaceDescription", {
+        /// Name of the interface.
+        interface: String
+    }, InterfaceDescriptionReply
+);
+
+/// Answer to [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The verdict, a signed JWT; `None` if there is none.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// The tag document, a compact JWS; `None` if no tag is provisioned.
+    #[serde(default)]
+    pub tag_document: Option<String>,
+    /// What the TPM said.
+    pub live: LiveState,
+}
+
+/// Answer to [`Record`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordReply {
+    /// Number of the ledger entry.
+    pub sequence: u64,
+}
+
+/// Answer to [`Explain`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainReply {
+    /// The ledger entry as it was written.
+    pub record: Map<String, Value>,
+}
+
+/// Answer to [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// What the agent knows about itself.
+    pub status: NodeStatus,
+}
+
+/// Answer to [`Attest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestReply {
+    /// The new verdict, a signed JWT; `None` if none could be issued.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// EAR trust tier.
+    pub status: String,
+    /// What the appraisal found wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Answer to [`Enroll`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollReply {
+    /// Identity of the TPM.
+    pub ueid: String,
+    /// TPM name of the attestation key, hexadecimal.
+    pub ak_name: String,
+    /// Public JWK that verifies the agent's verdicts.
+    pub verdict_key: Map<String, Value>,
+}
+
+/// Answer to [`Capture`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureReply {
+    /// Identity of the TPM.
+    pub ueid: String,
+    /// TPM name of the attestation key, hexadecimal.
+    pub ak_name: String,
+    /// Hash algorithm of the bank, such as `sha256`.
+    pub pcr_bank: String,
+    /// Values in ascending order of index.
+    pub pcrs: Vec<PcrValue>,
+    /// The kernel's boot identifier.
+    pub boot_id: String,
+}
+
+/// Answer to [`ProvisionTag`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionTagReply {
+    /// Handle, eight hexadecimal digits.
+    pub nv_index: String,
+    /// TPM name of the index after the write, hexadecimal.
+    pub nv_name: String,
+    /// What was written, hexadecimal.
+    pub sha384: String,
+}
+
+/// Answer to [`ServiceInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInfoReply {
+    /// Who makes it.
+    pub vendor: String,
+    /// What it is.
+    pub product: String,
+    /// Its version.
+    pub version: String,
+    /// Where to read more.
+    pub url: String,
+    /// Names of the interfaces it offers.
+    pub interfaces: Vec<String>,
+}
+
+/// Answer to [`InterfaceDescription`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDescriptionReply {
+    /// The definition text.
+    pub description: String,
+}
+
+/// A call as the agent receives it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Call {
+    /// `dev.portcullis.Agent.Snapshot`
+    Snapshot(Snapshot),
+    /// `dev.portcullis.Agent.Record`
+    Record(Record),
+    /// `dev.portcullis.Agent.Explain`
+    Explain(Explain),
+    /// `dev.portcullis.Agent.Status`
+    Status(Status),
+    /// `dev.portcullis.Agent.Attest`
+    Attest(Attest),
+    /// `dev.portcullis.Agent.Enroll`
+    Enroll(Enroll),
+    /// `dev.portcullis.Agent.Capture`
+    Capture(Capture),
+    /// `dev.portcullis.Agent.ProvisionTag`
+    ProvisionTag(ProvisionTag),
+    /// `org.varlink.service.GetInfo`
+    ServiceInfo(ServiceInfo),
+    /// `org.varlink.service.GetInterfaceDescription`
+    InterfaceDescription(InterfaceDescription),
+}
+
+/// Why a message is no call to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The message is not a Varlink call: close the connection.
+    #[error("cannot understand call")]
+    Malformed(#[source] MalformedMessage),
+    /// It is a call, but not one to serve: answer with this error.
+    #[error(transparent)]
+    Answer(AgentError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCall {
+    method: String,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+    #[serde(default)]
+    oneway: Option<bool>,
+    #[serde(default)]
+    more: Option<bool>,
+    #[serde(default)]
+    upgrade: Option<bool>,
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Decodes a call; `frame` is one message without its NUL.
+    ///
+    /// A call that accepts more than one reply gets its one reply. One that wants none, or another
+    /// protocol on the connection, is malformed: nothing here works that way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Malformed`] or [`CallError::Answer`]; the variants say what to do.
+    pub fn parse(frame: &[u8]) -> Result<Self, CallError> {
+        let value = strict::parse(frame).map_err(CallError::Malformed)?;
+        let raw: RawCall = strict::decode("call", value).map_err(CallError::Malformed)?;
+        let _one_reply_is_allowed = raw.more;
+        if raw.oneway == Some(true) || raw.upgrade == Some(true) {
+            return Err(CallError::Malformed(MalformedMessage::Stream));
+        }
+        let parameters = Value::Object(raw.parameters.unwrap_or_default());
+        match raw.method.as_str() {
+            Snapshot::NAME => fields(parameters).map(Self::Snapshot),
+            Record::NAME => fields(parameters).map(Self::Record),
+            Explain::NAME => fields(parameters).map(Self::Explain),
+            Status::NAME => fields(parameters).map(Self::Status),
+            Attest::NAME => fields(parameters).map(Self::Attest),
+            Enroll::NAME => fields(parameters).map(Self::Enroll),
+            Capture::NAME => fields(parameters).map(Self::Capture),
+            ProvisionTag::NAME => fields(parameters).map(Self::ProvisionTag),
+            ServiceInfo::NAME => fields(parameters).map(Self::ServiceInfo),
+            InterfaceDescription::NAME => fields(parameters).map(Self::InterfaceDescription),
+            _ => Err(CallError::Answer(unknown_method(raw.method))),
+        }
+    }
+}
+
+fn fields<M: Method>(parameters: Value) -> Result<M, CallError> {
+    serde_json::from_value(parameters).map_err(|error| {
+        let reason = error.to_string();
+        CallError::Answer(if M::NAME == Record::NAME {
+            AgentError::RecordMalformed { reason }
+        } else {
+            AgentError::InvalidParameter { parameter: reason }
+        })
+    })
+}
+
+fn unknown_method(method: String) -> AgentError {
+    let interface = method
+        .rsplit_once('.')
+        .map_or("", |(interface, _)| interface);
+    if [crate::INTERFACE_NAME, crate::SERVICE_INTERFACE_NAME].contains(&interface) {
+        AgentError::MethodNotFound { method }
+    } else {
+        AgentError::InterfaceNotFound {
+            interface: interface.to_owned(),
+        }
+    }
+}
