@@ -6,9 +6,26 @@
 #![forbid(unsafe_code)]
 
 mod code;
+mod decide;
+mod decision;
+pub mod policy;
+pub mod record;
 mod record_id;
 mod refusal;
+pub mod request;
+pub mod requirement;
+pub mod snapshot;
+mod time;
+mod unavailable;
 
 pub use code::{Code, Kind};
+pub use decide::decide;
+pub use decision::{Decision, Permit};
+pub use policy::LaunchPolicy;
+pub use record::LaunchRecord;
 pub use record_id::RecordId;
 pub use refusal::{LINE_LIMIT_BYTES, Refusal, Refusals, quote};
+pub use request::{LaunchRequest, Moment};
+pub use requirement::Requirement;
+pub use snapshot::{LiveState, Snapshot, TagSlot};
+pub use unavailable::Unavailable;

@@ -1,0 +1,75 @@
+//! The answer to one launch.
+
+use std::collections::BTreeMap;
+
+use portcullis_attestation::ueid::Ueid;
+
+use crate::{LaunchPolicy, Refusals, request::VerdictOrder, time};
+
+/// Whether a launch may go ahead. There is no fourth answer, and no default one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// Every check ran and said yes.
+    Permitted(Permit),
+    /// A check said no.
+    Refused(Refusals),
+    /// A check could not run; nothing starts.
+    Undecided(Refusals),
+}
+
+/// What a permitted launch rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// When the verdict was issued, in seconds since 1970.
+    pub verdict_iat: u64,
+    /// When it ends, in seconds since 1970.
+    pub verdict_exp: u64,
+    /// The verifier's sequence number.
+    pub verdict_seq: u64,
+    /// SHA-256 of the verdict as it was received, in hex.
+    pub verdict_sha256: String,
+    /// Name of the approved boot state.
+    pub boot_state: String,
+    /// Identity of the TPM.
+    pub ueid: Ueid,
+    /// The verified tags of this host.
+    pub tags: BTreeMap<String, String>,
+}
+
+// === impl Decision ===
+
+impl From<Refusals> for Decision {
+    /// Undecided only if every reason is: one check that said no is a no.
+    fn from(refusals: Refusals) -> Self {
+        if refusals
+            .iter()
+            .all(|refusal| refusal.kind() == crate::Kind::Undecided)
+        {
+            Self::Undecided(refusals)
+        } else {
+            Self::Refused(refusals)
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// Whether the verdict is still fresh at `now_unix_s`: the cheap check between create and start.
+    ///
+    /// # Errors
+    /// The refusal `verdict-expired` or, if the clock was set back, `verdict-premature`.
+    pub fn still_fresh(&self, policy: &LaunchPolicy, now_unix_s: u64) -> Result<(), Refusals> {
+        time::refusal(policy, self.verdict_iat, self.verdict_exp, now_unix_s)
+            .map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// Where the verdict stands among those of its issuer, for [`crate::Moment::newest_seen`].
+    pub const fn order(&self) -> VerdictOrder {
+        VerdictOrder {
+            iat: self.verdict_iat,
+            seq: self.verdict_seq,
+        }
+    }
+}

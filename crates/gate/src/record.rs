@@ -1,0 +1,210 @@
+//! What a relying party sends to the ledger about one decision.
+//!
+//! A record never holds environment, arguments or secrets: only what was decided, about which
+//! container, for which reasons, and how the configuration was changed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Kind, RecordId, Refusal, Refusals};
+
+/// One line of the ledger, without what the ledger itself adds (`seq`, `prev`, `at`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaunchRecord {
+    /// Eight hex digits; the `ref=` of the operator's line.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What was asked for.
+    pub operation: Operation,
+    /// How it was answered.
+    pub decision: Outcome,
+    /// Name of the node that decided.
+    pub node: String,
+    /// The container it is about.
+    pub container: ContainerRecord,
+    /// The exec id, for `exec` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec_id: Option<String>,
+    /// Why not, or, in audit mode, why it would not have been.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalRecord>,
+    /// How hardening changed the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeRecord>,
+    /// Names of the relaxations that were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relaxations: Vec<String>,
+    /// Name of the hardening profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Digests of the configuration before and after hardening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_sha256: Option<ConfigDigests>,
+    /// Digest of the verdict that the decision rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict_sha256: Option<String>,
+    /// Time from the request to the decision, in microseconds.
+    pub latency_us: u64,
+}
+
+/// What a runtime caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// A new container.
+    Create,
+    /// The start of a created container.
+    Start,
+    /// A further process in a container.
+    Exec,
+    /// Other resources for a running container.
+    Update,
+    /// A restore from a checkpoint.
+    Restore,
+    /// A checkpoint of a running container.
+    Checkpoint,
+    /// A container that another runtime caller starts, seen by the OCI hook.
+    Hook,
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It went ahead.
+    Permitted,
+    /// A check said no.
+    Refused,
+    /// A check could not run.
+    Undecided,
+    /// The program, its settings or the request was broken.
+    Fault,
+    /// Audit mode: it went ahead and would not have in enforcing mode.
+    WouldRefuse,
+}
+
+/// Which container, in the words of its callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// The containerd namespace.
+    pub namespace: String,
+    /// The container id.
+    pub id: String,
+    /// The pod sandbox id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<String>,
+    /// The pod's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The pod's Kubernetes namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_namespace: Option<String>,
+    /// The pod's uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The container's name inside the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image as the caller names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// SHA-256 of `config.json`, in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigDigests {
+    /// As the runtime caller wrote it.
+    pub before: String,
+    /// As it was given to the OCI runtime.
+    pub after: String,
+}
+
+/// One edit of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// JSON pointer of the edited place.
+    pub pointer: String,
+    /// What stood there; null if nothing did.
+    pub from: Value,
+    /// What stands there now; null if nothing does.
+    pub to: Value,
+    /// Why, in one clause.
+    pub reason: String,
+}
+
+/// A refusal as the ledger keeps it: whole, nothing shortened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRecord {
+    /// `refused`, `undecided` or `fault`.
+    pub kind: String,
+    /// Stable name of the cause.
+    pub code: String,
+    /// What was looked at.
+    pub subject: String,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+    /// What to do.
+    pub remedy: String,
+    /// The document that asks for the check.
+    pub spec: String,
+}
+
+// === impl LaunchRecord ===
+
+impl LaunchRecord {
+    /// A record of a request that went ahead; the caller fills in the rest.
+    pub fn new(
+        id: RecordId,
+        operation: Operation,
+        node: impl Into<String>,
+        container: ContainerRecord,
+    ) -> Self {
+        Self {
+            reference: id.to_string(),
+            operation,
+            decision: Outcome::Permitted,
+            node: node.into(),
+            container,
+            exec_id: None,
+            refusals: Vec::new(),
+            changes: Vec::new(),
+            relaxations: Vec::new(),
+            profile: None,
+            config_sha256: None,
+            verdict_sha256: None,
+            latency_us: 0,
+        }
+    }
+
+    /// Takes over the reasons and the outcome that follows from them. With `audit`, a refusal or
+    /// an undecided check becomes "would refuse"; a fault stays a fault.
+    #[must_use]
+    pub fn refused(mut self, refusals: &Refusals, audit: bool) -> Self {
+        self.refusals = refusals.iter().map(RefusalRecord::from).collect();
+        self.decision = match (refusals.kind(), audit) {
+            (Kind::Fault, _) => Outcome::Fault,
+            (Kind::Refused | Kind::Undecided, true) => Outcome::WouldRefuse,
+            (Kind::Refused, false) => Outcome::Refused,
+            (Kind::Undecided, false) => Outcome::Undecided,
+        };
+        self
+    }
+}
+
+// === impl RefusalRecord ===
+
+impl From<&Refusal> for RefusalRecord {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            kind: refusal.kind().to_string(),
+            code: refusal.code.to_string(),
+            subject: refusal.subject.clone(),
+            expected: refusal.expected.clone(),
+            found: refusal.found.clone(),
+            remedy: refusal.remedy.clone(),
+            spec: refusal.code.spec().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What is to be started, and the moment at which that is decided.
+
+use portcullis_attestation::boot_id::BootId;
+
+use crate::Requirement;
+
+/// One launch, as far as the decision needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchRequest {
+    /// Name of this node.
+    pub node: String,
+    /// Noun phrase for the records, for instance `container 'web-1'`.
+    pub subject: String,
+    /// What the pod itself asks of the host's tags.
+    pub require_tags: Vec<Requirement>,
+}
+
+/// What the relying party knows by itself, without asking the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub unix_s: u64,
+    /// The boot id that the relying party read from the kernel itself.
+    pub boot_id: BootId,
+    /// The newest verdict that this process has permitted a launch on, if any: an older one is a
+    /// replay.
+    pub newest_seen: Option<VerdictOrder>,
+}
+
+/// Where a verdict stands among those of its issuer: later issue, then higher sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VerdictOrder {
+    /// When it was issued, in seconds since 1970.
+    pub iat: u64,
+    /// The verifier's sequence number.
+    pub seq: u64,
+}
