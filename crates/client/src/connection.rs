@@ -147,6 +147,16 @@ impl Client {
         }
     }
 
+    /// Path of the socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Time the caller gave for the whole connection.
+    pub(crate) const fn allowed(&self) -> Duration {
+        self.allowed
+    }
+
     /// Time that is left, for a call that carries a deadline of its own.
     #[must_use]
     pub fn remaining(&self) -> Duration {

@@ -4,22 +4,25 @@
 //! Unix socket. This crate holds the interface definition, the framing, one type for each call and
 //! reply (used by both sides), and [`Client`], which has no async runtime so that the hook stays
 //! small. The shim does its own reading and writing and uses the pure functions only:
-//! [`encode_call`], [`FrameReader`] and [`parse_reply`].
+//! [`snapshot::call`], [`FrameReader`], [`snapshot::parse_reply`] and their like in [`record`].
 //!
 //! It does not trust the agent: every reply is limited in size, parsed strictly and checked for
 //! type; what it means is decided by `portcullis_gate`. [`peer`] checks that the socket belongs to
 //! root and that root answers on it.
 //!
 //! ```
-//! use portcullis_client::{FrameReader, encode_call, method::Status, parse_reply};
+//! use std::time::Duration;
+//! use portcullis_client::{FrameReader, snapshot};
 //!
-//! let call = encode_call(&Status {});
+//! let call = snapshot::call(Duration::from_millis(1500));
 //! assert_eq!(call.last(), Some(&0));
 //!
 //! let mut frames = FrameReader::default();
-//! frames.push(b"{\"error\":\"dev.portcullis.Agent.NotEnrolled\"}\0");
+//! frames.push(b"{\"error\":\"dev.portcullis.Agent.TpmFailed\",\"parameters\":{\"reason\":\"0x922\"}}\0");
 //! let reply = frames.next_frame().unwrap().unwrap();
-//! assert!(parse_reply::<Status>(&reply).is_err());
+//! let asked = snapshot::Asked { socket: "/run/portcullis/agent.sock", deadline: Duration::from_millis(1500) };
+//! let unavailable = snapshot::parse_reply(&reply, &asked).unwrap_err();
+//! assert_eq!(unavailable.refusal().code.as_str(), "tpm-error");
 //! ```
 //!
 //! Layer 1: may use `json`, `attestation` and `gate`.
@@ -31,6 +34,8 @@ mod interface;
 mod message;
 pub mod method;
 pub mod peer;
+pub mod record;
+pub mod snapshot;
 mod strict;
 
 pub use connection::{Client, ClientError};

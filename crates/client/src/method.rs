@@ -3,7 +3,8 @@
 //! Both sides use them: a client encodes a call and decodes the reply, the agent decodes a call
 //! with [`Call::parse`] and encodes the reply.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::message::{AgentError, MalformedMessage, Method};
@@ -16,35 +17,6 @@ pub struct PcrValue {
     pub index: u32,
     /// Its value, lower-case hexadecimal.
     pub digest: String,
-}
-
-/// The NV index of the asset tag as it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagSlot {
-    /// Handle, eight hexadecimal digits.
-    pub nv_index: String,
-    /// TPM name of the index, hexadecimal.
-    pub nv_name: String,
-    /// The 48 bytes stored there, hexadecimal.
-    pub contents: String,
-}
-
-/// What the TPM and the kernel said, as it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveState {
-    /// The kernel's boot identifier as the agent read it.
-    pub boot_id: String,
-    /// Times the TPM was reset or started cold.
-    pub reset_count: u32,
-    /// Times the TPM was resumed since the reset.
-    pub restart_count: u32,
-    /// Hash algorithm of the bank, such as `sha256`.
-    pub pcr_bank: String,
-    /// Values in ascending order of index.
-    pub pcrs: Vec<PcrValue>,
-    /// The tag's NV index; `None` if it is not defined.
-    #[serde(default)]
-    pub tag: Option<TagSlot>,
 }
 
 /// One thing the appraisal found wrong.
@@ -197,18 +169,9 @@ method!(
     }, InterfaceDescriptionReply
 );
 
-/// Answer to [`Snapshot`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotReply {
-    /// The verdict, a signed JWT; `None` if there is none.
-    #[serde(default)]
-    pub verdict: Option<String>,
-    /// The tag document, a compact JWS; `None` if no tag is provisioned.
-    #[serde(default)]
-    pub tag_document: Option<String>,
-    /// What the TPM said.
-    pub live: LiveState,
-}
+/// Answer to [`Snapshot`]; on the wire it has the form that `portcullis_gate::Snapshot` gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotReply(pub portcullis_gate::Snapshot);
 
 /// Answer to [`Record`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,6 +263,21 @@ pub struct ServiceInfoReply {
 pub struct InterfaceDescriptionReply {
     /// The definition text.
     pub description: String,
+}
+
+impl Serialize for SnapshotReply {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.to_json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SnapshotReply {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        portcullis_gate::Snapshot::from_json(&value)
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
 }
 
 /// A call as the agent receives it.

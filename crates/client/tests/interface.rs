@@ -1,5 +1,9 @@
 //! The definition texts are valid Varlink, and the Rust types say the same as they do.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use portcullis_client::method::{
     Attest, Call, CallError, Capture, Enroll, Explain, InterfaceDescription, ProvisionTag, Record,
