@@ -1,1 +1,41 @@
-//! Placeholder.
+//! Hardening of OCI configurations, of exec requests and of updates.
+//!
+//! [`harden`] takes the configuration that a runtime caller wants to start, a [`Profile`] and the
+//! [`HostFacts`], and returns either the hardened configuration or every reason against it.
+//! *What was defaulted is stripped, what was asked for is refused*: nobody loses a capability
+//! they named without being told. The result never holds more rights than the input, and
+//! hardening it again changes nothing. [`clamp_exec`] and [`clamp_update`] hold later requests to
+//! the [`Baseline`] of the container, because they reach the runtime past its `config.json`.
+//!
+//! Input is trusted in nothing: [`OciConfig::parse`] refuses what runc and crun could read
+//! differently. Profiles and facts come from the node itself.
+//!
+//! Layer 0: no I/O, no clock, no environment.
+#![forbid(unsafe_code)]
+
+mod baseline;
+mod capability;
+mod change;
+mod exec;
+mod facts;
+mod harden;
+mod oci_config;
+mod profile;
+mod relaxation;
+mod schema;
+mod seccomp;
+mod update;
+
+pub use baseline::{Baseline, CpuCeiling, ResourceCeilings};
+pub use capability::{CapabilitySet, CapabilitySets};
+pub use change::Change;
+pub use exec::{ClampedExec, clamp_exec};
+pub use facts::{
+    DirectoryFact, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, Rlimit, RootfsFacts,
+};
+pub use harden::{Hardened, harden};
+pub use oci_config::{BindMount, OciConfig};
+pub use profile::{Profile, ProfileError};
+pub use relaxation::Relaxations;
+pub use seccomp::SeccompError;
+pub use update::{ClampedUpdate, clamp_update};

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! What the pure crates must know about this host, read by descriptor.
+//!
+//! Nothing is decided by comparing path strings: sources of bind mounts, namespaces and files are
+//! opened once and compared by device and inode, and what was judged is what is read. A path in
+//! the root filesystem of a container is resolved beneath its descriptor and never follows a link.
+//!
+//! Trusted are `/proc` and the directories named in [`FactsPolicy`]; the configuration whose facts
+//! are gathered is not trusted.
+//!
+//! Layer 1: used by shim, hook, agent, command and settings.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod error;
+mod facts;
+mod runtime_binary;
+mod trusted_file;
+
+pub use boot::boot_id;
+pub use error::HostError;
+pub use facts::{FactsPolicy, facts, open_rootfs};
+pub use runtime_binary::{RuntimeBinary, runtime_binary};
+pub use trusted_file::read_trusted_file;

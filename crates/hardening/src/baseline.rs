@@ -1,0 +1,70 @@
+//! What a running container may hold at most; later requests are measured against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::capability::{CapabilitySet, CapabilitySets};
+use crate::facts::Rlimit;
+
+/// The bounds of one container, taken from its hardened configuration.
+///
+/// The shim keeps it in memory for the life of the container; a front without memory may store
+/// it, since it holds neither arguments nor environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Name of the profile that hardened the container.
+    pub profile: String,
+    /// Ceiling of the five capability sets.
+    pub capabilities: CapabilitySets,
+    /// Capabilities that an exec may ask for and quietly does not get, because runtime callers
+    /// put them into every request.
+    pub stripped: CapabilitySet,
+    /// True if no process may gain rights by execve.
+    pub no_new_privileges: bool,
+    /// `AppArmor` profile; empty if there is none.
+    pub apparmor_profile: String,
+    /// `SELinux` label; empty if there is none.
+    pub selinux_label: String,
+    /// Process limits by OCI name.
+    pub rlimits: BTreeMap<String, Rlimit>,
+    /// Lowest OOM score adjustment; absent if the configuration sets none.
+    pub oom_score_adj: Option<i32>,
+    /// Uid of the container's own process.
+    pub uid: u32,
+    /// True if an exec may run as uid 0.
+    pub root_permitted: bool,
+    /// Ceilings of its resources.
+    pub ceilings: ResourceCeilings,
+    /// Keys of the unified hierarchy that an update may set.
+    pub unified: BTreeSet<String>,
+    /// `linux.cgroupsPath`, as written.
+    pub cgroups_path: String,
+}
+
+/// The most that an update may grant; what is absent was unlimited from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceCeilings {
+    /// Memory, in bytes.
+    pub memory_bytes: Option<i64>,
+    /// Memory and swap together, in bytes.
+    pub swap_bytes: Option<i64>,
+    /// Number of processes and threads.
+    pub pids: Option<i64>,
+    /// Processor time.
+    pub cpu: Option<CpuCeiling>,
+    /// Huge pages in bytes by page size (`2MB`).
+    pub hugepages: BTreeMap<String, u64>,
+}
+
+/// Processor time: `quota_us` in each `period_us`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuCeiling {
+    /// Microseconds of processor time.
+    pub quota_us: i64,
+    /// Microseconds of wall time.
+    pub period_us: u64,
+}

@@ -1,0 +1,179 @@
+//! A hardening profile: data of the node, read from TOML and a seccomp list in JSON.
+
+mod rules;
+
+use std::collections::BTreeMap;
+
+use portcullis_json::Limits;
+use serde::Deserialize;
+
+use crate::relaxation::Relaxations;
+use crate::seccomp::{SeccompError, SeccompList};
+
+pub(crate) use rules::{
+    AnnotationRules, CapabilityRules, DeviceRules, HookRules, LsmRules, MountRules, NamespaceRules,
+    NoExec, PathRules, ProcessRules, Relaxation, ResourceRules, RootRules, RootUser, SeccompRules,
+    SysctlRules, TmpfsRule, Unset,
+};
+
+/// The version of the profile format that this code reads.
+const VERSION: u32 = 1;
+/// Longer than any seccomp list there is.
+const SECCOMP_LIMITS: Limits = Limits {
+    max_bytes: 1 << 20,
+    max_depth: 16,
+};
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// The TOML is malformed, or a key is unknown, missing or has a wrong value.
+    #[error("cannot read profile: {reason}")]
+    Toml {
+        /// What the parser says, on one line, with the place.
+        reason: String,
+    },
+    /// The format is of another version.
+    #[error("cannot read profile of version {found}, expected {VERSION}")]
+    Version {
+        /// The version that the file gives.
+        found: u32,
+    },
+    /// The seccomp list is not JSON.
+    #[error("cannot read seccomp list")]
+    SeccompJson(#[source] portcullis_json::JsonError),
+    /// The seccomp list holds something that is not safe or not supported.
+    #[error("cannot use seccomp list")]
+    Seccomp(#[source] SeccompError),
+    /// Two rules contradict each other.
+    #[error("cannot use profile: {first} contradicts {second}")]
+    Contradiction {
+        /// One of the settings.
+        first: &'static str,
+        /// The other one.
+        second: &'static str,
+    },
+}
+
+/// A hardening profile.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    rules: Rules,
+    seccomp: SeccompList,
+}
+
+/// The TOML file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rules {
+    version: u32,
+    name: String,
+    pod_security: String,
+    pub process: ProcessRules,
+    pub capabilities: CapabilityRules,
+    pub root: RootRules,
+    pub namespaces: NamespaceRules,
+    pub mounts: MountRules,
+    pub paths: PathRules,
+    pub devices: DeviceRules,
+    pub resources: ResourceRules,
+    pub sysctl: SysctlRules,
+    pub seccomp: SeccompRules,
+    pub annotations: AnnotationRules,
+    pub hooks: HookRules,
+    pub lsm: LsmRules,
+    #[serde(default)]
+    pub relaxation: BTreeMap<String, Relaxation>,
+}
+
+// === impl Profile ===
+
+impl Profile {
+    /// Reads a profile from its TOML text and the seccomp list of this processor architecture.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError`]; unknown keys are errors.
+    pub fn parse(toml_text: &str, seccomp_json: &str) -> Result<Self, ProfileError> {
+        let rules: Rules = toml::from_str(toml_text).map_err(|cause| ProfileError::Toml {
+            reason: one_line(toml_text, &cause),
+        })?;
+        if rules.version != VERSION {
+            return Err(ProfileError::Version {
+                found: rules.version,
+            });
+        }
+        if !rules
+            .capabilities
+            .keep
+            .intersection(rules.capabilities.strip)
+            .is_empty()
+        {
+            return Err(ProfileError::Contradiction {
+                first: "capabilities.keep=",
+                second: "capabilities.strip=",
+            });
+        }
+        let list = portcullis_json::parse(seccomp_json.as_bytes(), SECCOMP_LIMITS)
+            .map_err(ProfileError::SeccompJson)?;
+        let seccomp = SeccompList::from_oci(&list)
+            .and_then(|list| list.adjusted(&rules.seccomp))
+            .map_err(ProfileError::Seccomp)?;
+        Ok(Self { rules, seccomp })
+    }
+
+    /// Its name, as node policy refers to it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.rules.name
+    }
+
+    /// The version of the Kubernetes Pod Security Standards that its lists follow (`1.37`).
+    #[must_use]
+    pub fn pod_security_version(&self) -> &str {
+        &self.rules.pod_security
+    }
+
+    /// The names of the relaxations that it knows, in alphabetical order, each with what it
+    /// gives up.
+    pub fn relaxations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rules
+            .relaxation
+            .iter()
+            .map(|(name, it)| (name.as_str(), it.summary.as_str()))
+    }
+
+    /// How many system calls its seccomp list lets pass, with or without conditions.
+    #[must_use]
+    pub fn allowed_calls(&self) -> usize {
+        self.seccomp.allowed_calls()
+    }
+
+    pub(crate) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(crate) const fn seccomp(&self) -> &SeccompList {
+        &self.seccomp
+    }
+
+    /// The relaxations among `granted` that this profile knows.
+    pub(crate) fn active<'a>(
+        &'a self,
+        granted: &'a Relaxations,
+    ) -> impl Iterator<Item = &'a Relaxation> {
+        granted
+            .names()
+            .filter_map(|name| self.rules.relaxation.get(name))
+    }
+}
+
+/// The parser's message without the drawing of the source that it adds.
+fn one_line(text: &str, cause: &toml::de::Error) -> String {
+    let line = cause
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map_or(1, |before| before.matches('\n').count().saturating_add(1));
+    format!("line {line}: {}", cause.message().replace('\n', " "))
+}
