@@ -1,0 +1,253 @@
+//! The settings of a node, checked.
+
+use std::time::Duration;
+
+use portcullis_attestation::pcr::PcrSelection;
+use portcullis_gate::policy::NamespaceDemand;
+use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, quote};
+
+use crate::pattern::Pattern;
+use crate::relaxation::Relaxation;
+
+/// The annotation in which containerd's CRI plugin names the Kubernetes namespace of a pod.
+const CRI_NAMESPACE_ANNOTATION: &str = "io.kubernetes.cri.sandbox-namespace";
+
+/// The containerd namespace in which, and only in which, that annotation is believed.
+const CRI_CONTAINERD_NAMESPACE: &str = "k8s.io";
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Whether a refusal stops a container.
+    pub mode: Mode,
+    /// Name of this node in verdicts, records and refusals.
+    pub node_name: String,
+    /// What every launch on this node must meet.
+    pub launch: LaunchPolicy,
+    /// How long the agent's answer is waited for.
+    pub snapshot_deadline: Duration,
+    /// Hardening profile of containers for which nobody asked for a stricter one.
+    pub default_profile: String,
+    /// Names of all profiles that may be used, loosest first.
+    pub profile_order: Vec<String>,
+    /// Policies of namespaces, in the order of the files.
+    pub namespaces: Vec<NamespacePolicy>,
+    /// Exceptions from profiles, expired ones too.
+    pub relaxations: Vec<Relaxation>,
+    /// What holds for further processes in a container.
+    pub exec: ExecPolicy,
+    /// Host paths, beyond the profile's own, from which a container may mount.
+    pub mounts_allow: Vec<String>,
+    /// The OCI runtime.
+    pub runtime: RuntimeConfig,
+    /// The OCI hook.
+    pub hook: HookConfig,
+    /// The agent.
+    pub agent: AgentConfig,
+}
+
+/// Whether a refusal stops a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    Enforce,
+    /// It is recorded as "would refuse". Faults stop a container in this mode too.
+    Audit,
+}
+
+/// What the node policy adds for some namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespacePolicy {
+    /// Which namespaces.
+    pub pattern: Pattern,
+    /// Tags that a host must have for them.
+    pub require_tags: Requirement,
+    /// The profile that is at least applied to them.
+    pub profile: Option<String>,
+}
+
+/// How a further process in a container is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecGate {
+    /// As a new container is: with a live reading of the TPM.
+    Full,
+    /// By the age of the verdict on which the container started.
+    Fresh,
+}
+
+/// What holds for further processes in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecPolicy {
+    /// How they are decided.
+    pub gate: ExecGate,
+    /// Whether there may be any.
+    pub allow: bool,
+}
+
+/// The OCI runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Absolute path, or a bare name; see [`RuntimeConfig::candidates`].
+    pub binary: String,
+    /// Directory of the runtime's own state; each containerd namespace has one beneath it.
+    pub root: String,
+    /// Whether cgroups are made through systemd even if the runtime options do not say so.
+    pub systemd_cgroup: bool,
+}
+
+/// The OCI hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookConfig {
+    /// Whether a container whose configuration was not hardened is refused.
+    pub require_hardened: bool,
+}
+
+/// The agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// How the TPM is reached, `device:PATH` or `swtpm:path=PATH`.
+    pub tcti: String,
+    /// Time between two attestations.
+    pub attest_interval: Duration,
+    /// Time from the issue of a verdict to its end.
+    pub verdict_lifetime: Duration,
+    /// The bank and the PCRs that are quoted.
+    pub pcrs: PcrSelection,
+    /// The verdict's `iss`.
+    pub issuer: String,
+}
+
+/// The settings as they apply to one namespace: where two speak, the stricter one wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective<'a> {
+    /// What the launch must meet.
+    pub policy: LaunchPolicy,
+    /// Name of the hardening profile.
+    pub profile: String,
+    /// The relaxations of this namespace, whatever image they are for, expired ones too.
+    pub relaxations: Vec<&'a Relaxation>,
+    order: &'a [String],
+}
+
+/// The namespace whose policies hold for a container: the Kubernetes namespace if containerd's
+/// CRI plugin started it, else the containerd namespace.
+///
+/// `annotation` looks up an annotation of the OCI configuration. It is asked only inside the
+/// containerd namespace of Kubernetes; elsewhere it is in the hands of whoever calls containerd.
+pub fn namespace_of<'a>(
+    containerd_namespace: &'a str,
+    annotation: impl FnOnce(&str) -> Option<&'a str>,
+) -> &'a str {
+    if containerd_namespace == CRI_CONTAINERD_NAMESPACE {
+        annotation(CRI_NAMESPACE_ANNOTATION).unwrap_or(containerd_namespace)
+    } else {
+        containerd_namespace
+    }
+}
+
+/// The position of `name` among `order`, loosest first.
+fn rank(order: &[String], name: &str) -> Option<usize> {
+    order.iter().position(|known| known == name)
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The settings for `namespace`; see [`namespace_of`].
+    pub fn effective(&self, namespace: &str) -> Effective<'_> {
+        let mut policy = self.launch.clone();
+        let mut profile = &self.default_profile;
+        for matching in self
+            .namespaces
+            .iter()
+            .filter(|it| it.pattern.matches(namespace))
+        {
+            if !matching.require_tags.is_empty() {
+                policy.namespace_require_tags.push(NamespaceDemand {
+                    pattern: matching.pattern.to_string(),
+                    requirement: matching.require_tags.clone(),
+                });
+            }
+            if let Some(wanted) = &matching.profile
+                && rank(&self.profile_order, wanted) > rank(&self.profile_order, profile)
+            {
+                profile = wanted;
+            }
+        }
+        Effective {
+            policy,
+            profile: profile.clone(),
+            relaxations: self
+                .relaxations
+                .iter()
+                .filter(|it| it.namespace == namespace)
+                .collect(),
+            order: &self.profile_order,
+        }
+    }
+
+    /// The relaxations that are over at `unix_s`, to be listed for the operator.
+    pub fn expired_relaxations(&self, unix_s: u64) -> impl Iterator<Item = &Relaxation> {
+        self.relaxations
+            .iter()
+            .filter(move |it| it.is_expired(unix_s))
+    }
+}
+
+// === impl Effective ===
+
+impl Effective<'_> {
+    /// Takes a profile that the pod asks for. A looser one than the policy's is left aside: a pod
+    /// can only tighten.
+    ///
+    /// # Errors
+    /// The refusal `profile-unknown` if `profile.order` does not list the name.
+    pub fn tighten_profile(&mut self, wanted: &str) -> Result<(), Refusal> {
+        let Some(asked) = rank(self.order, wanted) else {
+            return Err(Refusal::new(
+                Code::ProfileUnknown,
+                "profile that the pod asks for",
+                format!("one of '{}'", self.order.join("', '")),
+                quote(wanted),
+            ));
+        };
+        if Some(asked) > rank(self.order, &self.profile) {
+            wanted.clone_into(&mut self.profile);
+        }
+        Ok(())
+    }
+
+    /// Names of the relaxations that hold for `image` (`sha256:` and 64 hex digits) at `unix_s`.
+    pub fn relaxations_for(&self, image: &str, unix_s: u64) -> impl Iterator<Item = &str> {
+        self.relaxations
+            .iter()
+            .filter(move |it| it.image == image && !it.is_expired(unix_s))
+            .map(|it| it.name.as_str())
+    }
+}
+
+// === impl RuntimeConfig ===
+
+impl RuntimeConfig {
+    /// Directories in which a bare name is looked up, in this order. The environment's `PATH`
+    /// does not count.
+    const DIRECTORIES: [&str; 6] = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+
+    /// Absolute paths at which the runtime may be; the first that exists is meant.
+    pub fn candidates(&self) -> Vec<String> {
+        if self.binary.starts_with('/') {
+            vec![self.binary.clone()]
+        } else {
+            Self::DIRECTORIES
+                .map(|directory| format!("{directory}/{}", self.binary))
+                .to_vec()
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Every path of Portcullis on a host. None of them can be overridden: an override in the
+//! environment or on a command line would be a way around the gate.
+
+/// The directory of settings.
+pub const CONFIG_DIRECTORY: &str = "/etc/portcullis";
+/// The node policy and settings. It must exist.
+pub const CONFIG: &str = "/etc/portcullis/portcullis.toml";
+/// Drop-ins, merged over [`CONFIG`] in the order of their names.
+pub const DROP_INS: &str = "/etc/portcullis/portcullis.d";
+/// Pinned public keys, one JWK per file.
+pub const TRUST: &str = "/etc/portcullis/trust.d";
+/// Signed reference values, one JWS per file.
+pub const REFERENCE: &str = "/etc/portcullis/reference.d";
+/// The administrator's own hardening profiles, `NAME.toml` and optionally `NAME.seccomp.json`.
+pub const PROFILES: &str = "/etc/portcullis/profiles.d";
+/// What the agent keeps, mode 0700.
+pub const STATE: &str = "/var/lib/portcullis";
+/// The agent's key contexts.
+pub const KEYS: &str = "/var/lib/portcullis/keys";
+/// The asset tag's document.
+pub const TAG_DOCUMENT: &str = "/var/lib/portcullis/tag.jws";
+/// The ledger of decisions, one JSON object per line.
+pub const LEDGER: &str = "/var/lib/portcullis/ledger.jsonl";
+/// What does not survive a boot.
+pub const RUN: &str = "/run/portcullis";
+/// The agent's socket, mode 0600.
+pub const SOCKET: &str = "/run/portcullis/agent.sock";
+/// The last verdict, mode 0600.
+pub const VERDICT: &str = "/run/portcullis/verdict.jwt";
+/// What the package installs.
+pub const LIBRARY: &str = "/usr/lib/portcullis";
