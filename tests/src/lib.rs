@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The test harness: private worlds, real daemons, and nothing left behind.
+//!
+//! A suite that needs root, a TPM or containerd runs inside a [`world`]: its own mount, process,
+//! network, IPC, host-name and cgroup namespaces, with writable copies of `/etc`, `/usr` and
+//! `/var` and an empty `/run`. There everything has its real path and its real name, and nothing
+//! of the machine is touched. When the world ends, all of it is gone; [`world`] checks that.
+//!
+//! - [`require`]: what a test needs; a loud skip on a laptop, a failure where it is promised.
+//! - [`wait`]: the one way to wait: for a condition, with a deadline.
+//! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`image`]: the real parts.
+//! - [`node`]: a host set up as an operator would, through the `portcullis` command.
+//! - [`demo`]: what `cargo xtask demo` shows.
+#![forbid(unsafe_code)]
+
+pub mod containerd;
+pub mod cri;
+pub mod daemon;
+pub mod demo;
+pub mod failure;
+pub mod grpc;
+pub mod image;
+pub mod node;
+pub mod programs;
+pub mod require;
+pub mod run;
+pub mod swtpm;
+pub mod tasks;
+pub mod wait;
+pub mod world;
+
+pub use failure::{Doing, Failure};

@@ -1,0 +1,271 @@
+//! Container images made on the spot from this machine's busybox. Nothing is pulled.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::require;
+
+/// Name of the image with a shell.
+pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+/// Name of the image that pod sandboxes run.
+pub const PAUSE: &str = "registry.portcullis.test/pause:1";
+
+/// Annotation by which containerd knows the name of an imported image.
+const NAME_ANNOTATION: &str = "io.containerd.image.name";
+/// Some files that programs expect to find.
+const FILES: [(&str, &str); 3] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/hostname", "busybox\n"),
+];
+/// Folders and their modes.
+const FOLDERS: [(&str, u32); 13] = [
+    ("bin", 0o755),
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("home", 0o755),
+    ("proc", 0o755),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sys", 0o755),
+    ("tmp", 0o1777),
+    ("usr", 0o755),
+    ("usr/bin", 0o755),
+    ("var", 0o755),
+    ("var/tmp", 0o1777),
+];
+
+/// A statically linked busybox of this machine.
+#[must_use]
+pub fn busybox() -> Option<PathBuf> {
+    require::find("busybox").filter(|path| is_static(path))
+}
+
+/// Writes an archive with both images, in the form of an OCI image layout.
+///
+/// # Errors
+///
+/// When busybox is missing or does not answer, or the archive cannot be written.
+pub fn write_archive(to: &Path) -> Outcome {
+    let busybox = busybox().ok_or_else(|| Failure::new("a static busybox is missing"))?;
+    let mut layout = Layout::default();
+    let shell = layout.image(
+        &layer(&busybox)?,
+        &json!({"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}),
+    );
+    let pause = layout.image(
+        &layer(&busybox)?,
+        &json!({"Entrypoint": ["/bin/sleep", "infinity"], "User": "65535:65535"}),
+    );
+    layout.write(to, &[(BUSYBOX, shell), (PAUSE, pause)])
+}
+
+/// The root file system as an uncompressed archive.
+fn layer(busybox: &Path) -> Outcome<Vec<u8>> {
+    let program = std::fs::read(busybox).doing(format!("read '{}'", busybox.display()))?;
+    let listed =
+        crate::run::to_end(std::process::Command::new(busybox).arg("--list"))?.success()?;
+    let mut archive = Builder::new(Vec::new());
+    for (path, mode) in FOLDERS {
+        add(&mut archive, EntryType::Directory, path, mode, &[])?;
+    }
+    for (path, text) in FILES {
+        add(
+            &mut archive,
+            EntryType::Regular,
+            path,
+            0o644,
+            text.as_bytes(),
+        )?;
+    }
+    add(
+        &mut archive,
+        EntryType::Regular,
+        "bin/busybox",
+        0o755,
+        &program,
+    )?;
+    for applet in listed.lines().filter(|name| *name != "busybox") {
+        let mut header = header(EntryType::Symlink, 0o777, 0);
+        archive
+            .append_link(&mut header, format!("bin/{applet}"), "/bin/busybox")
+            .doing("add a link to the image")?;
+    }
+    archive.into_inner().doing("finish the image layer")
+}
+
+fn header(kind: EntryType, mode: u32, size: usize) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size as u64);
+    header
+}
+
+fn add(
+    archive: &mut Builder<Vec<u8>>,
+    kind: EntryType,
+    path: &str,
+    mode: u32,
+    bytes: &[u8],
+) -> Outcome {
+    let mut header = header(kind, mode, bytes.len());
+    archive
+        .append_data(&mut header, path, bytes)
+        .doing(format!("add '{path}' to the image"))
+}
+
+/// The blobs of an OCI image layout.
+#[derive(Debug, Default)]
+struct Layout {
+    blobs: Vec<(String, Vec<u8>)>,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// Adds an image of one layer and returns the descriptor of its manifest.
+    fn image(&mut self, layer: &[u8], config: &Value) -> Value {
+        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+        const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+        const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+        let layer = self.blob(layer.to_vec(), LAYER);
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        });
+        let config = self.blob(config.to_string().into_bytes(), CONFIG);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config,
+            "layers": [layer],
+        });
+        self.blob(manifest.to_string().into_bytes(), MANIFEST)
+    }
+
+    fn blob(&mut self, bytes: Vec<u8>, media_type: &str) -> Value {
+        let digest = hex(&Sha256::digest(&bytes));
+        let descriptor = json!({
+            "mediaType": media_type,
+            "digest": format!("sha256:{digest}"),
+            "size": bytes.len(),
+        });
+        if !self.blobs.iter().any(|(known, _)| *known == digest) {
+            self.blobs.push((digest, bytes));
+        }
+        descriptor
+    }
+
+    fn write(&self, to: &Path, images: &[(&str, Value)]) -> Outcome {
+        let manifests: Vec<Value> = images
+            .iter()
+            .map(|(name, descriptor)| {
+                let mut descriptor = descriptor.clone();
+                descriptor["annotations"] = json!({NAME_ANNOTATION: name});
+                descriptor
+            })
+            .collect();
+        let index = json!({"schemaVersion": 2, "manifests": manifests}).to_string();
+        let layout = json!({"imageLayoutVersion": "1.0.0"}).to_string();
+        let mut archive = Builder::new(Vec::new());
+        add(
+            &mut archive,
+            EntryType::Regular,
+            "oci-layout",
+            0o644,
+            layout.as_bytes(),
+        )?;
+        add(
+            &mut archive,
+            EntryType::Regular,
+            "index.json",
+            0o644,
+            index.as_bytes(),
+        )?;
+        for (digest, bytes) in &self.blobs {
+            let path = format!("blobs/sha256/{digest}");
+            add(&mut archive, EntryType::Regular, &path, 0o644, bytes)?;
+        }
+        let bytes = archive.into_inner().doing("finish the image archive")?;
+        std::fs::write(to, bytes).doing(format!("write '{}'", to.display()))
+    }
+}
+
+/// This machine's architecture in Go's words, which OCI uses.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Lower-case hex digits of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        if write!(text, "{byte:02x}").is_err() {
+            text.clear();
+        }
+        text
+    })
+}
+
+/// Whether an ELF program asks for no interpreter (segment type 3, PT_INTERP; 64 bit only).
+fn is_static(path: &Path) -> bool {
+    const INTERPRETER: [u8; 4] = 3_u32.to_le_bytes();
+    let Ok(bytes) = std::fs::read(path) else {
+        return false;
+    };
+    let number = |at: usize, size: usize| {
+        bytes.get(at..at + size).map(|field| {
+            field
+                .iter()
+                .rev()
+                .fold(0_usize, |value, byte| (value << 8) | usize::from(*byte))
+        })
+    };
+    if !bytes.starts_with(b"\x7fELF\x02\x01") {
+        return false;
+    }
+    let (Some(start), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2))
+    else {
+        return false;
+    };
+    (0..count).all(|index| {
+        let at = start + index * size;
+        bytes.get(at..at + 4) != Some(&INTERPRETER)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hex, is_static};
+    use std::path::Path;
+
+    #[test]
+    fn a_program_that_asks_for_a_loader_is_not_static() {
+        assert!(!is_static(Path::new("/bin/sh")));
+        assert!(!is_static(Path::new("/etc/passwd")));
+    }
+
+    #[test]
+    fn hex_has_two_digits_for_each_byte() {
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
+}

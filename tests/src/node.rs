@@ -1,0 +1,1 @@
+//! A host set up as an operator would, through the `portcullis` command.

@@ -1,0 +1,236 @@
+//! containerd's own Task API, for requests that `ctr` cannot make: exec specs written by hand,
+//! updates of any resource, restores from a checkpoint.
+
+use std::path::Path;
+
+use prost::Message;
+
+use crate::failure::Outcome;
+use crate::grpc::{Channel, Status};
+use crate::run;
+
+/// Type of an exec's process spec.
+const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// Type of an update's resources.
+const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+/// Media type of a checkpoint in the content store.
+const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
+
+/// The tasks of one containerd namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Tasks<'a> {
+    channel: Channel<'a>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Descriptor {
+    #[prost(string, tag = "1")]
+    media_type: String,
+    #[prost(string, tag = "2")]
+    digest: String,
+    #[prost(int64, tag = "3")]
+    size: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Create {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(message, optional, tag = "8")]
+    checkpoint: Option<Descriptor>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Exec {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "3")]
+    stdout: String,
+    #[prost(message, optional, tag = "6")]
+    spec: Option<Any>,
+    #[prost(string, tag = "7")]
+    exec_id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Process {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Kill {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+    #[prost(uint32, tag = "3")]
+    signal: u32,
+    #[prost(bool, tag = "4")]
+    all: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Update {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(message, optional, tag = "2")]
+    resources: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Waited {
+    #[prost(uint32, tag = "1")]
+    exit_status: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Nothing {}
+
+// === impl Tasks ===
+
+impl<'a> Tasks<'a> {
+    /// The tasks of `namespace` behind `socket`.
+    #[must_use]
+    pub fn new(socket: &'a Path, namespace: &'a str) -> Self {
+        Self {
+            channel: Channel {
+                socket,
+                namespace: Some(namespace),
+                deadline: run::PATIENCE,
+            },
+        }
+    }
+
+    fn call<Answer: Message + Default>(
+        &self,
+        method: &str,
+        question: &impl Message,
+    ) -> Outcome<Result<Answer, Status>> {
+        let method = format!("/containerd.services.tasks.v1.Tasks/{method}");
+        self.channel.call(&method, question)
+    }
+
+    /// Creates the task of container `id` from a checkpoint in the content store.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn restore(&self, id: &str, digest: &str, size: usize) -> Outcome<Result<(), Status>> {
+        let create = Create {
+            container_id: id.to_owned(),
+            checkpoint: Some(Descriptor {
+                media_type: CHECKPOINT.to_owned(),
+                digest: digest.to_owned(),
+                size: i64::try_from(size).unwrap_or(i64::MAX),
+            }),
+        };
+        Ok(self.call::<Nothing>("Create", &create)?.map(drop))
+    }
+
+    /// Adds process `exec_id` with `spec` (JSON, sent as it is) to container `id`.
+    /// Its output goes to the FIFO `stdout`, or nowhere if that is empty.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        spec: &[u8],
+        stdout: &str,
+    ) -> Outcome<Result<(), Status>> {
+        let exec = Exec {
+            container_id: id.to_owned(),
+            stdout: stdout.to_owned(),
+            spec: Some(any(PROCESS, spec)),
+            exec_id: exec_id.to_owned(),
+        };
+        Ok(self.call::<Nothing>("Exec", &exec)?.map(drop))
+    }
+
+    /// Starts the init process (empty `exec_id`) or an added one.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn start(&self, id: &str, exec_id: &str) -> Outcome<Result<(), Status>> {
+        Ok(self
+            .call::<Nothing>("Start", &process(id, exec_id))?
+            .map(drop))
+    }
+
+    /// Waits for the end of a process and returns its exit status.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn wait(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
+        let waited = self.call::<Waited>("Wait", &process(id, exec_id))?;
+        Ok(waited.map(|waited| waited.exit_status))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn kill(&self, id: &str, exec_id: &str, signal: u32) -> Outcome<Result<(), Status>> {
+        let kill = Kill {
+            container_id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            signal,
+            all: false,
+        };
+        Ok(self.call::<Nothing>("Kill", &kill)?.map(drop))
+    }
+
+    /// Removes an added process that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn delete_process(&self, id: &str, exec_id: &str) -> Outcome<Result<(), Status>> {
+        Ok(self
+            .call::<Nothing>("DeleteProcess", &process(id, exec_id))?
+            .map(drop))
+    }
+
+    /// Changes resources; `resources` is JSON and sent as it is.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn update(&self, id: &str, resources: &[u8]) -> Outcome<Result<(), Status>> {
+        let update = Update {
+            container_id: id.to_owned(),
+            resources: Some(any(RESOURCES, resources)),
+        };
+        Ok(self.call::<Nothing>("Update", &update)?.map(drop))
+    }
+}
+
+fn any(type_url: &str, value: &[u8]) -> Any {
+    Any {
+        type_url: type_url.to_owned(),
+        value: value.to_vec(),
+    }
+}
+
+fn process(id: &str, exec_id: &str) -> Process {
+    Process {
+        container_id: id.to_owned(),
+        exec_id: exec_id.to_owned(),
+    }
+}

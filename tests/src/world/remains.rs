@@ -1,0 +1,131 @@
+//! What a test leaves in its world: processes, mounts, sockets, cgroups.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::cgroups;
+use crate::failure::{Failure, Outcome};
+use crate::wait;
+
+/// Everything of the four kinds that exists in this world right now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    things: BTreeSet<String>,
+}
+
+/// What is there and was not there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains(Vec<String>);
+
+// === impl Census ===
+
+impl Census {
+    /// Counts what is there.
+    #[must_use]
+    pub fn take() -> Self {
+        let mut things = BTreeSet::new();
+        processes(&mut things);
+        mounts(&mut things);
+        sockets(&mut things);
+        for hierarchy in cgroups::hierarchies().unwrap_or_default() {
+            groups(&hierarchy.at, &mut things);
+        }
+        Self { things }
+    }
+
+    /// What is there now and was not there at this census.
+    #[must_use]
+    pub fn remains(&self) -> Remains {
+        Remains(
+            Self::take()
+                .things
+                .difference(&self.things)
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// Waits until nothing is there that was not there at this census.
+    ///
+    /// # Errors
+    ///
+    /// When something stays; the text lists it.
+    pub fn until_clean(&self, deadline: Duration) -> Outcome {
+        wait::until_true("the end of what was started", deadline, || {
+            self.remains().0.is_empty()
+        })
+        .map_err(|failure| Failure::new(format!("{failure}; left: {}", self.remains())))
+    }
+}
+
+impl fmt::Display for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+/// Processes of this process namespace, except this one, with their names.
+fn processes(things: &mut BTreeSet<String>) {
+    let own = std::process::id().to_string();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        if let Ok(command) = fs::read_to_string(entry.path().join("comm")) {
+            things.insert(format!("process {name} ({})", command.trim()));
+        }
+    }
+}
+
+fn mounts(things: &mut BTreeSet<String>) {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    things.extend(points.map(|point| format!("mount {point}")));
+}
+
+/// Listening sockets that have a path and whose file still exists.
+///
+/// Sample: `0000000000000000: 00000002 00000000 00010000 0001 01 1234 /run/a.sock`.
+fn sockets(things: &mut BTreeSet<String>) {
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    for line in text.lines().skip(1) {
+        let mut fields = line.split_whitespace();
+        let listens = fields.nth(3).is_some_and(|flags| flags == "00010000");
+        if let (true, Some(path)) = (listens, fields.nth(3)) {
+            things.insert(format!("socket {path}"));
+        }
+    }
+}
+
+fn groups(at: &Path, things: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(at).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            things.insert(format!("cgroup {}", entry.path().display()));
+            groups(&entry.path(), things);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Census;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_listening_socket_is_found_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("left.sock");
+        let before = Census::take();
+        let listener = UnixListener::bind(&path).unwrap();
+        let text = before.remains().to_string();
+        assert!(
+            text.contains(&format!("socket {}", path.display())),
+            "{text}"
+        );
+        drop(listener);
+    }
+}
