@@ -1,0 +1,261 @@
+//! The attestation key (AK): one template, and its use on the wire path.
+//!
+//! The AK is a restricted P-256 signing key and a *primary* key of the endorsement hierarchy. As
+//! such it is made again from its template whenever it is needed, always the same one, so there
+//! is no key file to lose. The endorsement hierarchy matters: elsewhere the TPM obfuscates the
+//! boot counters in what the key signs, and they could not be compared with a live reading.
+
+use tpm2_protocol::basic::TpmHandle;
+use tpm2_protocol::data::{
+    Tpm2bEccParameter, Tpm2bPublic, TpmAlgId, TpmEccCurve, TpmRh, TpmaObject, TpmsContext,
+    TpmsEccParms, TpmsEccPoint, TpmsSchemeHash, TpmtEccScheme, TpmtKdfScheme, TpmtPublic,
+    TpmtSigScheme, TpmtSymDefObject, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms, TpmuSignature,
+};
+use tpm2_protocol::frame::{
+    TpmContextLoadCommand, TpmContextLoadResponse, TpmContextSaveCommand, TpmContextSaveResponse,
+    TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand,
+    TpmFlushContextResponse, TpmNvCertifyCommand, TpmNvCertifyResponse, TpmResponse,
+};
+use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::structures::{
+    EccParameter, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public,
+    PublicBuilder, PublicEccParametersBuilder,
+};
+
+use crate::deadline::Deadline;
+use crate::error::TpmError;
+use crate::point::padded;
+use crate::signed::{Signed, joined};
+use crate::wire::{Command, Repeat, Wire};
+
+/// Goes into the template's unique field, so that no other program's template gives our AK.
+const LABEL: &[u8; 32] = b"portcullis attestation key v1\0\0\0";
+
+const NV_CERTIFY: &str = "NV_Certify";
+const CREATE_PRIMARY: &str = "CreatePrimary";
+
+/// The AK's template for the TPM software stack.
+pub(crate) fn template() -> tss_esapi::Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_no_da(true)
+        .with_restricted(true)
+        .with_sign_encrypt(true)
+        .build()?;
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(
+            PublicEccParametersBuilder::new()
+                .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))
+                .with_curve(EccCurve::NistP256)
+                .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
+                .with_is_signing_key(true)
+                .with_restricted(true)
+                .build()?,
+        )
+        .with_ecc_unique_identifier(EccPoint::new(
+            EccParameter::try_from(LABEL.as_slice())?,
+            EccParameter::try_from([0; 32].as_slice())?,
+        ))
+        .build()
+}
+
+/// The same template for the wire path.
+fn wire_template() -> Result<Tpm2bPublic, tpm2_protocol::TpmError> {
+    let attributes = TpmaObject::FIXED_TPM
+        | TpmaObject::FIXED_PARENT
+        | TpmaObject::SENSITIVE_DATA_ORIGIN
+        | TpmaObject::USER_WITH_AUTH
+        | TpmaObject::NO_DA
+        | TpmaObject::RESTRICTED
+        | TpmaObject::SIGN_ENCRYPT;
+    let scheme = TpmtEccScheme {
+        scheme: TpmAlgId::Ecdsa,
+        details: TpmuAsymScheme::Hash(TpmsSchemeHash {
+            hash_alg: TpmAlgId::Sha256,
+        }),
+    };
+    Ok(Tpm2bPublic {
+        inner: TpmtPublic {
+            object_type: TpmAlgId::Ecc,
+            name_alg: TpmAlgId::Sha256,
+            object_attributes: attributes,
+            auth_policy: Default::default(),
+            parameters: TpmuPublicParms::Ecc(TpmsEccParms {
+                symmetric: TpmtSymDefObject::default(),
+                scheme,
+                curve_id: TpmEccCurve::NistP256,
+                kdf: TpmtKdfScheme::default(),
+            }),
+            unique: TpmuPublicId::Ecc(TpmsEccPoint {
+                x: Tpm2bEccParameter::try_from(LABEL.as_slice())?,
+                y: Tpm2bEccParameter::try_from([0; 32].as_slice())?,
+            }),
+        },
+    })
+}
+
+/// The AK on the wire path, which certifies NV contents.
+///
+/// Keeps the loaded key's saved context, because loading that is quicker than making the key
+/// again; a TPM reset makes it worthless, and then the key is made again.
+#[derive(Debug, Default)]
+pub(crate) struct WireKey {
+    saved: Option<TpmsContext>,
+}
+
+// === impl WireKey ===
+
+impl WireKey {
+    /// Has the AK named `ak_name` certify the contents of NV index `index`.
+    pub(crate) fn certify(
+        &mut self,
+        wire: &mut Wire,
+        ak_name: &[u8],
+        nv: (u32, u16),
+        qualifying_data: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Signed, TpmError> {
+        let key = self.load(wire, ak_name, deadline)?;
+        let outcome = certify(wire, key, nv, qualifying_data, deadline);
+        flush(wire, key, deadline)?;
+        outcome
+    }
+
+    fn load(
+        &mut self,
+        wire: &mut Wire,
+        ak_name: &[u8],
+        deadline: &Deadline,
+    ) -> Result<TpmHandle, TpmError> {
+        if let Some(context) = self.saved.take() {
+            let command = TpmContextLoadCommand {
+                handles: [],
+                context: context.clone(),
+            };
+            let command = Command::new("ContextLoad", &command, 0, Repeat::Never)?;
+            match wire.run::<TpmContextLoadResponse>(&command, deadline) {
+                Ok(loaded) => {
+                    self.saved = Some(context);
+                    let [key] = loaded.handles;
+                    return Ok(key);
+                }
+                // The TPM was reset since.
+                Err(TpmError::Run { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let key = create(wire, ak_name, deadline)?;
+        let command = TpmContextSaveCommand { handles: [key] };
+        let command = Command::new("ContextSave", &command, 0, Repeat::Harmless)?;
+        match wire.run::<TpmContextSaveResponse>(&command, deadline) {
+            Ok(saved) => {
+                self.saved = Some(saved.context);
+                Ok(key)
+            }
+            // Saving only saves time.
+            Err(TpmError::Run { .. }) => Ok(key),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes the AK and checks that it is the one named `ak_name`.
+fn create(wire: &mut Wire, ak_name: &[u8], deadline: &Deadline) -> Result<TpmHandle, TpmError> {
+    let encode = |error: tpm2_protocol::TpmError| TpmError::Encode {
+        command: CREATE_PRIMARY,
+        reason: error.to_string(),
+    };
+    let command = TpmCreatePrimaryCommand {
+        handles: [TpmHandle::new(TpmRh::Endorsement.value())],
+        in_sensitive: Default::default(),
+        in_public: wire_template().map_err(encode)?,
+        outside_info: Default::default(),
+        creation_pcr: Default::default(),
+    };
+    let command = Command::new(CREATE_PRIMARY, &command, 1, Repeat::Never)?;
+    let created: TpmCreatePrimaryResponse = wire.run(&command, deadline)?;
+    let [key] = created.handles;
+    if *created.name == *ak_name {
+        return Ok(key);
+    }
+    flush(wire, key, deadline)?;
+    Err(TpmError::RecogniseAttestationKey {
+        expected: portcullis_attestation::hex::encode(ak_name),
+        found: portcullis_attestation::hex::encode(&created.name),
+    })
+}
+
+fn certify(
+    wire: &mut Wire,
+    key: TpmHandle,
+    (index, size_bytes): (u32, u16),
+    qualifying_data: &[u8],
+    deadline: &Deadline,
+) -> Result<Signed, TpmError> {
+    let encode = |error: tpm2_protocol::TpmError| TpmError::Encode {
+        command: NV_CERTIFY,
+        reason: error.to_string(),
+    };
+    let decode = |reason: &dyn std::fmt::Display| TpmError::Decode {
+        command: NV_CERTIFY,
+        reason: reason.to_string(),
+    };
+    let command = TpmNvCertifyCommand {
+        handles: [key, TpmHandle::new(index), TpmHandle::new(index)],
+        qualifying_data: qualifying_data.try_into().map_err(encode)?,
+        in_scheme: TpmtSigScheme::default(),
+        size: size_bytes.into(),
+        offset: 0.into(),
+    };
+    let command = Command::new(NV_CERTIFY, &command, 2, Repeat::Harmless)?;
+    let frame = wire.run_raw(&command, deadline)?;
+    let answer: TpmNvCertifyResponse = TpmResponse::cast(frame)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(|error| decode(&error))?;
+    // The signature covers the bytes as they came, so they are not encoded anew.
+    let attest = certify_info(frame)
+        .ok_or_else(|| decode(&"short answer"))?
+        .to_vec();
+    let TpmuSignature::Ecdsa(signature) = answer.signature.signature else {
+        return Err(decode(&"a signature other than ECDSA"));
+    };
+    let r = padded(&signature.signature_r, NV_CERTIFY)?;
+    let s = padded(&signature.signature_s, NV_CERTIFY)?;
+    Ok(Signed {
+        attest,
+        signature: joined(r, s),
+    })
+}
+
+/// The first parameter of an answer with sessions: header, parameter size, then length and bytes.
+///
+/// ```text
+/// 80 02 | 00 00 01 1f | 00 00 00 00 | 00 00 01 0a | 00 b9 | ff 54 43 47 …
+/// ```
+fn certify_info(frame: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = frame.get(14..)?.split_first_chunk::<2>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*length)))
+}
+
+/// Removes a loaded object.
+pub(crate) fn flush(
+    wire: &mut Wire,
+    object: TpmHandle,
+    deadline: &Deadline,
+) -> Result<(), TpmError> {
+    let command = TpmFlushContextCommand {
+        handles: [],
+        flush_handle: object,
+    };
+    let command = Command::new("FlushContext", &command, 0, Repeat::Never)?;
+    wire.run::<TpmFlushContextResponse>(&command, deadline)
+        .map(drop)
+}

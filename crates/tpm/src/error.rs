@@ -1,0 +1,136 @@
+//! Why the TPM could not do what was asked.
+
+use std::io;
+
+use portcullis_attestation::pcr::{HashAlg, PcrIndex};
+
+use crate::response_code::ResponseCode;
+
+/// The three ways in which a TPM fails a caller; relying parties report them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer by the deadline. Worth a retry.
+    Timeout,
+    /// The TPM cannot be reached at all. Worth a retry once it is back.
+    Unreachable,
+    /// The TPM, or the software before it, answered with an error or with nonsense.
+    Failed,
+}
+
+/// An operation on the TPM that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TpmError {
+    /// The deadline passed first. Worth a retry.
+    #[error("cannot get an answer to {command} within {patience_ms} ms")]
+    Timeout {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// The whole time that was given, in milliseconds.
+        patience_ms: u64,
+    },
+    /// The device or socket cannot be opened, or broke twice. Worth a retry.
+    #[error("cannot reach the TPM at '{tcti}'")]
+    Reach {
+        /// The TPM as the configuration names it.
+        tcti: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The TPM, or the resource manager before it, refused the command.
+    #[error("cannot run {command}: the TPM answers {code}")]
+    Run {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// Its answer.
+        code: ResponseCode,
+    },
+    /// The software stack refused the command before the TPM saw it, or did not understand the
+    /// answer.
+    #[error("cannot run {command} through the TPM software stack")]
+    Stack {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// What the stack said.
+        #[source]
+        source: tss_esapi::Error,
+    },
+    /// The answer is not what the command asks for.
+    #[error("cannot decode the answer to {command}: {reason}")]
+    Decode {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// Where decoding stopped.
+        reason: String,
+    },
+    /// The command does not fit the codec; a fault of this program.
+    #[error("cannot encode {command}: {reason}")]
+    Encode {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// Where encoding stopped.
+        reason: String,
+    },
+    /// The TPM does not measure into this register of this bank.
+    #[error("cannot read PCR {pcr} ({bank}): the bank is not active")]
+    ReadPcr {
+        /// The register.
+        pcr: PcrIndex,
+        /// The bank.
+        bank: HashAlg,
+    },
+    /// PCRs were extended between each two reads. Worth a retry.
+    #[error("cannot read {count} PCRs of one moment in {attempts} attempts")]
+    ReadPcrsAtOnce {
+        /// How many registers were asked for.
+        count: u32,
+        /// How often reading started again.
+        attempts: u32,
+    },
+    /// A key made from the same template has another name, so it is another TPM.
+    #[error("cannot use the attestation key: expected name {expected}, found {found}")]
+    RecogniseAttestationKey {
+        /// TPM name as the software stack made the key, in hexadecimal.
+        expected: String,
+        /// TPM name as the wire path made it.
+        found: String,
+    },
+}
+
+// === impl TpmError ===
+
+impl TpmError {
+    /// Which of the three ways of failing it is.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Timeout { .. } => Failure::Timeout,
+            Self::Reach { .. } => Failure::Unreachable,
+            Self::Run { code, .. } if code.is_transport() => Failure::Unreachable,
+            Self::Run { .. }
+            | Self::Stack { .. }
+            | Self::Decode { .. }
+            | Self::Encode { .. }
+            | Self::ReadPcr { .. }
+            | Self::ReadPcrsAtOnce { .. }
+            | Self::RecogniseAttestationKey { .. } => Failure::Failed,
+        }
+    }
+
+    /// The code that the TPM answered with, if it answered.
+    #[must_use]
+    pub fn response_code(&self) -> Option<ResponseCode> {
+        match self {
+            Self::Run { code, .. } => Some(*code),
+            Self::Timeout { .. }
+            | Self::Reach { .. }
+            | Self::Stack { .. }
+            | Self::Decode { .. }
+            | Self::Encode { .. }
+            | Self::ReadPcr { .. }
+            | Self::ReadPcrsAtOnce { .. }
+            | Self::RecogniseAttestationKey { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The library path: an ESYS context of the TPM software stack, open for one piece of work.
+//!
+//! All hierarchies and keys are used with the empty password (TPM_RS_PW), so no session is ever
+//! opened and none can leak. The context flushes every object it loaded when it is dropped.
+
+use std::str::FromStr;
+
+use portcullis_attestation::pcr::PcrSelection;
+use tss_esapi::Context;
+use tss_esapi::abstraction::AsymmetricAlgorithmSelection;
+use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
+use tss_esapi::attributes::NvIndexAttributes;
+use tss_esapi::constants::response_code::Tss2ResponseCode;
+use tss_esapi::handles::{KeyHandle, NvIndexTpmHandle, TpmHandle};
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth, Provision};
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{
+    Data, MaxNvBuffer, NvPublicBuilder, PcrSelectionList, PcrSlot, Public, Signature,
+    SignatureScheme,
+};
+use tss_esapi::tcti_ldr::TctiNameConf;
+use tss_esapi::traits::Marshall;
+use tss_esapi::utils::TpmsContext;
+
+use crate::attestation_key;
+use crate::error::TpmError;
+use crate::nv::{NvSlot, TAG_ATTRIBUTES, TAG_BYTES, WRITTEN};
+use crate::point::{Point, padded};
+use crate::response_code::ResponseCode;
+use crate::signed::{Signed, joined};
+use crate::tcti::Tcti;
+
+pub(crate) const CREATE_PRIMARY: &str = "CreatePrimary";
+const QUOTE: &str = "Quote";
+const NV_DEFINE: &str = "NV_DefineSpace";
+
+/// Who this TPM is: its endorsement key and its attestation key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Public part of the EK (P-256, low-range template of the TCG EK credential profile).
+    pub ek: Point,
+    /// Public part of the AK.
+    pub ak: Point,
+    /// TPM name of the AK: algorithm and digest of its public area.
+    pub ak_name: Vec<u8>,
+    /// The AK's public area (TPMT_PUBLIC).
+    pub ak_public: Vec<u8>,
+}
+
+/// An open ESYS context.
+pub(crate) struct Library {
+    context: Context,
+}
+
+// === impl Library ===
+
+impl Library {
+    /// Opens a context. The TPM should have answered on the wire a moment ago, because nothing
+    /// here has a deadline.
+    pub(crate) fn open(tcti: &Tcti) -> Result<Self, TpmError> {
+        let name = TctiNameConf::from_str(&tcti.to_string())
+            .map_err(|error| failed("opening the TCTI", error))?;
+        let mut context = Context::new(name).map_err(|error| failed("opening the TCTI", error))?;
+        context.set_sessions((Some(AuthSession::Password), None, None));
+        Ok(Self { context })
+    }
+
+    /// Makes EK and AK and reads their public parts.
+    pub(crate) fn identity(&mut self) -> Result<Identity, TpmError> {
+        let ek_template = create_ek_public_from_default_template_2(
+            AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256),
+            None,
+        )
+        .map_err(|error| failed(CREATE_PRIMARY, error))?;
+        let (key, public) = self.create_primary(Hierarchy::Endorsement, ek_template)?;
+        self.flush(key)?;
+        let ek = point(&public)?;
+
+        let (key, public) = self.create_attestation_key()?;
+        let ak_name = self.name(key)?;
+        self.flush(key)?;
+        let ak_public = public
+            .marshall()
+            .map_err(|error| failed(CREATE_PRIMARY, error))?;
+        Ok(Identity {
+            ek,
+            ak: point(&public)?,
+            ak_name,
+            ak_public,
+        })
+    }
+
+    /// Has the AK sign the values of `selection` and `qualifying_data`.
+    ///
+    /// `saved` holds the AK's context between calls; it is replaced when a TPM reset made it
+    /// worthless.
+    pub(crate) fn quote(
+        &mut self,
+        saved: &mut Option<TpmsContext>,
+        selection: PcrSelection,
+        qualifying_data: &[u8],
+    ) -> Result<Signed, TpmError> {
+        let quoting = |error| failed(QUOTE, error);
+        let data = Data::try_from(qualifying_data).map_err(quoting)?;
+        let pcrs = selection_list(selection).map_err(quoting)?;
+        let key = self.reload(saved, |library| {
+            library.create_attestation_key().map(|(key, _)| key)
+        })?;
+        let (attest, signature) = self
+            .context
+            .quote(key, data, SignatureScheme::Null, pcrs)
+            .map_err(quoting)?;
+        self.flush(key)?;
+        let attest = attest.marshall().map_err(quoting)?;
+        Ok(Signed {
+            attest,
+            signature: ecdsa(&signature, QUOTE)?,
+        })
+    }
+
+    /// Defines NV index `index` for a tag, if it is not, and writes `contents` there.
+    ///
+    /// `current` is what was read a moment ago. An index with other attributes or another size is
+    /// removed first: its owner asked for a tag here.
+    pub(crate) fn write_tag(
+        &mut self,
+        index: u32,
+        current: Option<&NvSlot>,
+        contents: &[u8],
+    ) -> Result<(), TpmError> {
+        let fits = |slot: &NvSlot| {
+            slot.attributes & !WRITTEN == TAG_ATTRIBUTES && slot.size_bytes == TAG_BYTES
+        };
+        let handle = NvIndexTpmHandle::new(index).map_err(|error| failed(NV_DEFINE, error))?;
+        let existing = match current {
+            None => None,
+            Some(slot) => {
+                let object = self
+                    .context
+                    .execute_without_session(|context| {
+                        context.tr_from_tpm_public(TpmHandle::NvIndex(handle))
+                    })
+                    .map_err(|error| failed("NV_ReadPublic", error))?;
+                if fits(slot) {
+                    Some(object.into())
+                } else {
+                    self.context
+                        .nv_undefine_space(Provision::Owner, object.into())
+                        .map_err(|error| failed("NV_UndefineSpace", error))?;
+                    None
+                }
+            }
+        };
+        let object = match existing {
+            Some(object) => object,
+            None => self.define(handle)?,
+        };
+        let data = MaxNvBuffer::try_from(contents).map_err(|error| failed("NV_Write", error))?;
+        self.context
+            .nv_write(NvAuth::Owner, object, data, 0)
+            .map_err(|error| failed("NV_Write", error))
+    }
+
+    fn define(
+        &mut self,
+        index: NvIndexTpmHandle,
+    ) -> Result<tss_esapi::handles::NvIndexHandle, TpmError> {
+        let public = NvPublicBuilder::new()
+            .with_nv_index(index)
+            .with_index_name_algorithm(HashingAlgorithm::Sha256)
+            .with_index_attributes(NvIndexAttributes(TAG_ATTRIBUTES))
+            .with_data_area_size(usize::from(TAG_BYTES))
+            .build()
+            .map_err(|error| failed(NV_DEFINE, error))?;
+        self.context
+            .nv_define_space(Provision::Owner, None, public)
+            .map_err(|error| failed(NV_DEFINE, error))
+    }
+
+    /// The context itself, for [`crate::signing_key`].
+    pub(crate) fn context(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    pub(crate) fn create_primary(
+        &mut self,
+        hierarchy: Hierarchy,
+        template: Public,
+    ) -> Result<(KeyHandle, Public), TpmError> {
+        self.context
+            .create_primary(hierarchy, template, None, None, None, None)
+            .map(|made| (made.key_handle, made.out_public))
+            .map_err(|error| failed(CREATE_PRIMARY, error))
+    }
+
+    /// Loads the key whose context is in `saved`; makes it with `create` if that is not possible,
+    /// and saves its context.
+    pub(crate) fn reload(
+        &mut self,
+        saved: &mut Option<TpmsContext>,
+        create: impl FnOnce(&mut Self) -> Result<KeyHandle, TpmError>,
+    ) -> Result<KeyHandle, TpmError> {
+        if let Some(context) = saved.take() {
+            let loaded = self
+                .context
+                .execute_without_session(|esys| esys.context_load(context.clone()));
+            // A failure means that the TPM was reset since; the key itself can be made again.
+            if let Ok(object) = loaded {
+                *saved = Some(context);
+                return Ok(object.into());
+            }
+        }
+        let key = create(self)?;
+        let context = self
+            .context
+            .execute_without_session(|esys| esys.context_save(key.into()));
+        // Saving only saves time next time.
+        *saved = context.ok();
+        Ok(key)
+    }
+
+    pub(crate) fn flush(&mut self, key: KeyHandle) -> Result<(), TpmError> {
+        self.context
+            .execute_without_session(|context| context.flush_context(key.into()))
+            .map_err(|error| failed("FlushContext", error))
+    }
+
+    fn create_attestation_key(&mut self) -> Result<(KeyHandle, Public), TpmError> {
+        let template =
+            attestation_key::template().map_err(|error| failed(CREATE_PRIMARY, error))?;
+        self.create_primary(Hierarchy::Endorsement, template)
+    }
+
+    fn name(&mut self, key: KeyHandle) -> Result<Vec<u8>, TpmError> {
+        let (_public, name, _qualified) = self
+            .context
+            .execute_without_session(|context| context.read_public(key))
+            .map_err(|error| failed("ReadPublic", error))?;
+        Ok(name.value().to_vec())
+    }
+}
+
+fn selection_list(selection: PcrSelection) -> tss_esapi::Result<PcrSelectionList> {
+    let slots = selection
+        .iter()
+        .map(|pcr| PcrSlot::try_from(1_u32 << pcr.get()))
+        .collect::<tss_esapi::Result<Vec<_>>>()?;
+    let bank = HashingAlgorithm::try_from(selection.bank().tpm_id())?;
+    PcrSelectionList::builder()
+        .with_selection(bank, &slots)
+        .build()
+}
+
+/// The public point of an ECC key.
+pub(crate) fn point(public: &Public) -> Result<Point, TpmError> {
+    let Public::Ecc { unique, .. } = public else {
+        let reason = "a key that is not ECC".to_owned();
+        return Err(TpmError::Decode {
+            command: CREATE_PRIMARY,
+            reason,
+        });
+    };
+    Ok(Point {
+        x: padded(unique.x().value(), CREATE_PRIMARY)?,
+        y: padded(unique.y().value(), CREATE_PRIMARY)?,
+    })
+}
+
+/// r and s, 32 bytes each.
+pub(crate) fn ecdsa(signature: &Signature, command: &'static str) -> Result<[u8; 64], TpmError> {
+    let Signature::EcDsa(signature) = signature else {
+        let reason = "a signature other than ECDSA".to_owned();
+        return Err(TpmError::Decode { command, reason });
+    };
+    let r = padded(signature.signature_r().value(), command)?;
+    let s = padded(signature.signature_s().value(), command)?;
+    Ok(joined(r, s))
+}
+
+/// Turns an error of the software stack into ours: with the code if there is one.
+pub(crate) fn failed(command: &'static str, error: tss_esapi::Error) -> TpmError {
+    let tss_esapi::Error::Tss2Error(code) = error else {
+        return TpmError::Stack {
+            command,
+            source: error,
+        };
+    };
+    match number(code) {
+        Some(code) => TpmError::Run { command, code },
+        None => TpmError::Stack {
+            command,
+            source: error,
+        },
+    }
+}
+
+/// The number of a code, which tss-esapi 7.7 shows only in its text, `… value: 0x18b`.
+fn number(code: Tss2ResponseCode) -> Option<ResponseCode> {
+    let text = match code {
+        Tss2ResponseCode::Success => return Some(ResponseCode::SUCCESS),
+        Tss2ResponseCode::FormatZero(code) => code.to_string(),
+        Tss2ResponseCode::FormatOne(code) => code.to_string(),
+    };
+    let (_, digits) = text.rsplit_once("0x")?;
+    u32::from_str_radix(digits, 16).map(ResponseCode::new).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Failure;
+
+    #[test]
+    fn the_number_of_a_code_survives_the_library() {
+        for code in [0x18b, 0x922, 0x101, 0x000a_000a, 0x0007_0001, 0x000b_0143] {
+            assert_eq!(
+                number(Tss2ResponseCode::from(code)),
+                Some(ResponseCode::new(code))
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_transport_below_the_library_is_unreachable() {
+        let error = tss_esapi::Error::Tss2Error(Tss2ResponseCode::from(0x000a_000a));
+        assert_eq!(failed("Quote", error).failure(), Failure::Unreachable);
+        let error = tss_esapi::Error::Tss2Error(Tss2ResponseCode::from(0x1df));
+        assert_eq!(failed("Load", error).failure(), Failure::Failed);
+    }
+}

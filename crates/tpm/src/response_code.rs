@@ -1,0 +1,122 @@
+//! What a TPM, or the resource manager before it, answers with.
+
+use std::fmt;
+
+use tpm2_protocol::data::{TpmRc, TpmRcBase};
+
+/// A 32-bit response code.
+///
+/// Codes of the TPM itself fit into 12 bits; whoever stands in front of it marks its own codes in
+/// the upper half (the kernel's resource manager with 0x000b, the TPM software stack with others).
+///
+/// # Source
+///
+/// TPM 2.0 Library, part 2, "TPM_RC"; TCG TSS 2.0 Overview, "Response codes".
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResponseCode(u32);
+
+// === impl ResponseCode ===
+
+impl ResponseCode {
+    /// Success.
+    pub const SUCCESS: Self = Self(0);
+
+    /// Bits that tell which layer made the code; zero for the TPM.
+    const LAYER: u32 = 0xffff_0000;
+    /// The software stack could not reach the TPM (TCTI layer).
+    const TCTI_LAYER: u32 = 0x000a_0000;
+
+    /// The code as received.
+    #[must_use]
+    pub const fn new(code: u32) -> Self {
+        Self(code)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Whether the same command may simply be sent again.
+    pub(crate) fn asks_for_retry(self) -> bool {
+        matches!(
+            self.base(),
+            Some(TpmRcBase::Retry | TpmRcBase::Yielded | TpmRcBase::Testing | TpmRcBase::NvRate)
+        )
+    }
+
+    /// Whether the code comes from the way to the TPM and not from the TPM.
+    pub(crate) const fn is_transport(self) -> bool {
+        self.0 & Self::LAYER == Self::TCTI_LAYER
+    }
+
+    /// Whether the first handle of the command names nothing, as for an undefined NV index.
+    pub(crate) fn is_unknown_handle(self) -> bool {
+        self.base() == Some(TpmRcBase::Handle)
+    }
+
+    /// Whether an NV index was read that was never written.
+    pub(crate) fn is_nv_unwritten(self) -> bool {
+        self.base() == Some(TpmRcBase::NvUninitialized)
+    }
+
+    fn base(self) -> Option<TpmRcBase> {
+        TpmRc::try_from(self.0).map(|code| code.base()).ok()
+    }
+}
+
+/// `0x00000922 TPM_RC_RETRY`; the number alone where there is no name for it.
+impl fmt::Display for ResponseCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "0x{:08x}", self.0)?;
+        match TpmRc::try_from(self.0) {
+            Ok(name) => write!(formatter, " {name}"),
+            Err(_unnamed) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ResponseCode({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_has_a_name() {
+        assert_eq!(
+            ResponseCode::new(0x922).to_string(),
+            "0x00000922 TPM_RC_RETRY"
+        );
+        assert_eq!(ResponseCode::new(0x000b_0143).to_string(), "0x000b0143");
+    }
+
+    #[test]
+    fn tells_a_retry_from_a_failure() {
+        for code in [0x922, 0x908, 0x90a, 0x920] {
+            assert!(ResponseCode::new(code).asks_for_retry(), "{code:x}");
+        }
+        for code in [0x0, 0x101, 0x902, 0x18b, 0x000b_0922] {
+            assert!(!ResponseCode::new(code).asks_for_retry(), "{code:x}");
+        }
+    }
+
+    #[test]
+    fn knows_an_undefined_index() {
+        assert!(ResponseCode::new(0x18b).is_unknown_handle());
+        assert!(!ResponseCode::new(0x14a).is_unknown_handle());
+        assert!(ResponseCode::new(0x14a).is_nv_unwritten());
+    }
+
+    #[test]
+    fn tells_the_way_from_the_tpm() {
+        assert!(ResponseCode::new(0x000a_000a).is_transport());
+        assert!(!ResponseCode::new(0x0007_000a).is_transport());
+        assert!(!ResponseCode::new(0x0000_000a).is_transport());
+    }
+}

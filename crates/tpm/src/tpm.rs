@@ -1,0 +1,262 @@
+//! The one handle to the TPM.
+
+use portcullis_attestation::clock::ClockInfo;
+use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
+use tpm2_protocol::basic::TpmHandle;
+use tpm2_protocol::data::{TpmCap, TpmuCapabilities};
+use tpm2_protocol::frame::{TpmGetCapabilityCommand, TpmGetCapabilityResponse};
+use tss_esapi::utils::TpmsContext;
+
+use crate::attestation_key::{self, WireKey};
+use crate::deadline::Deadline;
+use crate::error::TpmError;
+use crate::library::{Identity, Library};
+use crate::nv::{self, NvSlot, TAG_INDEX};
+use crate::reading::{self, Reading};
+use crate::signed::Signed;
+use crate::signing_key::{self, KeyBlob};
+use crate::tcti::Tcti;
+use crate::wire::{Command, Repeat, Wire};
+
+/// The lowest handle of a loaded object.
+const FIRST_TRANSIENT: u32 = 0x8000_0000;
+/// More loaded objects than any TPM has room for.
+const TRANSIENT_LIMIT: u32 = 64;
+
+/// A TPM, and the rule that only one way to it is open at a time.
+///
+/// Nothing is opened before it is needed. Methods that take a [`Deadline`] keep it on the wire
+/// path; the library path has none of its own, so each such method first makes sure on the wire
+/// that the TPM answers. Errors of kind [`crate::Failure::Timeout`] and
+/// [`crate::Failure::Unreachable`] are worth a retry with the same value of this type.
+#[derive(Debug)]
+pub struct Tpm {
+    tcti: Tcti,
+    wire: Wire,
+    wire_key: WireKey,
+    quote_key: Option<TpmsContext>,
+    signing_key: Option<(KeyBlob, TpmsContext)>,
+}
+
+// === impl Tpm ===
+
+impl Tpm {
+    /// A TPM that is not connected yet.
+    #[must_use]
+    pub fn new(tcti: Tcti) -> Self {
+        let wire = Wire::new(tcti.clone());
+        Self {
+            tcti,
+            wire,
+            wire_key: WireKey::default(),
+            quote_key: None,
+            signing_key: None,
+        }
+    }
+
+    /// The TCTI.
+    #[must_use]
+    pub const fn tcti(&self) -> &Tcti {
+        &self.tcti
+    }
+
+    /// Hangs up, so that another program can use a TPM that serves one client at a time.
+    pub fn release(&mut self) {
+        self.wire.close();
+    }
+
+    /// Reads clock, PCRs and the tag's NV index: what a launch asks for. No session, no key.
+    ///
+    /// # Errors
+    ///
+    /// Every kind of [`TpmError`] except those of keys.
+    pub fn read(
+        &mut self,
+        selection: PcrSelection,
+        deadline: &Deadline,
+    ) -> Result<Reading, TpmError> {
+        reading::read(&mut self.wire, selection, TAG_INDEX, deadline)
+    }
+
+    /// Reads clock and boot counters.
+    ///
+    /// # Errors
+    ///
+    /// If the TPM cannot be reached or asked in time.
+    pub fn clock(&mut self, deadline: &Deadline) -> Result<ClockInfo, TpmError> {
+        reading::clock(&mut self.wire, deadline)
+    }
+
+    /// Reads PCRs, all of one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::ReadPcr`] if the bank is not active, [`TpmError::ReadPcrsAtOnce`] if PCRs keep
+    /// changing, and the failures of the way to the TPM.
+    pub fn pcrs(
+        &mut self,
+        selection: PcrSelection,
+        deadline: &Deadline,
+    ) -> Result<PcrValues, TpmError> {
+        reading::pcrs(&mut self.wire, selection, deadline)
+    }
+
+    /// Reads the tag's NV index; `None` if it is not defined.
+    ///
+    /// # Errors
+    ///
+    /// If the index may not be read with the empty password, or the TPM cannot be reached.
+    pub fn tag(&mut self, deadline: &Deadline) -> Result<Option<NvSlot>, TpmError> {
+        nv::read(&mut self.wire, TAG_INDEX, deadline)
+    }
+
+    /// Extends one PCR. Not repeated if the connection breaks under it.
+    ///
+    /// # Errors
+    ///
+    /// If `digest` is not as long as the bank's digest, or the TPM refuses.
+    pub fn extend(
+        &mut self,
+        pcr: PcrIndex,
+        bank: HashAlg,
+        digest: &[u8],
+        deadline: &Deadline,
+    ) -> Result<(), TpmError> {
+        reading::extend(&mut self.wire, pcr, bank, digest, deadline)
+    }
+
+    /// Makes EK and AK and tells who this TPM is.
+    ///
+    /// # Errors
+    ///
+    /// If the endorsement hierarchy has a password, or the TPM cannot be reached.
+    pub fn identity(&mut self, deadline: &Deadline) -> Result<Identity, TpmError> {
+        self.library(deadline)?.identity()
+    }
+
+    /// Has the AK sign the values of `selection` and `qualifying_data` (at most 64 bytes).
+    ///
+    /// # Errors
+    ///
+    /// As [`Tpm::identity`].
+    pub fn quote(
+        &mut self,
+        selection: PcrSelection,
+        qualifying_data: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Signed, TpmError> {
+        let mut library = self.library(deadline)?;
+        library.quote(&mut self.quote_key, selection, qualifying_data)
+    }
+
+    /// Has the AK named `ak_name` sign the contents of the tag's NV index and `qualifying_data`
+    /// (at most 64 bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::RecogniseAttestationKey`] if this TPM makes another AK, and the failures of
+    /// the way to the TPM. A missing or unwritten index is a [`TpmError::Run`].
+    pub fn certify_tag(
+        &mut self,
+        slot: &NvSlot,
+        ak_name: &[u8],
+        qualifying_data: &[u8],
+        deadline: &Deadline,
+    ) -> Result<Signed, TpmError> {
+        self.flush_leftovers(deadline)?;
+        let nv = (slot.index, slot.size_bytes);
+        self.wire_key
+            .certify(&mut self.wire, ak_name, nv, qualifying_data, deadline)
+    }
+
+    /// Makes a new signing key.
+    ///
+    /// # Errors
+    ///
+    /// If the owner hierarchy has a password, or the TPM cannot be reached.
+    pub fn create_signing_key(&mut self, deadline: &Deadline) -> Result<KeyBlob, TpmError> {
+        signing_key::create(&mut self.library(deadline)?)
+    }
+
+    /// Signs a SHA-256 digest: ECDSA, r and s of 32 bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::Run`] with TPM_RC_INTEGRITY if another TPM made the key or this one was
+    /// cleared; and the failures of the way to the TPM.
+    pub fn sign(
+        &mut self,
+        key: &KeyBlob,
+        digest: [u8; 32],
+        deadline: &Deadline,
+    ) -> Result<[u8; 64], TpmError> {
+        let mut library = self.library(deadline)?;
+        let mut saved = self
+            .signing_key
+            .take()
+            .filter(|(of, _)| of == key)
+            .map(|(_, context)| context);
+        let signature = signing_key::sign(&mut library, &mut saved, key, digest);
+        self.signing_key = saved.map(|context| (key.clone(), context));
+        signature
+    }
+
+    /// Writes `contents` to the tag's NV index, which is defined if it is not, and reads it back.
+    ///
+    /// # Errors
+    ///
+    /// If the owner hierarchy has a password, or the TPM cannot be reached.
+    pub fn write_tag(
+        &mut self,
+        contents: &[u8; nv::TAG_BYTES as usize],
+        deadline: &Deadline,
+    ) -> Result<NvSlot, TpmError> {
+        let current = self.tag(deadline)?;
+        self.library(deadline)?
+            .write_tag(TAG_INDEX, current.as_ref(), contents)?;
+        self.tag(deadline)?
+            .filter(|slot| slot.contents == contents)
+            .ok_or_else(|| TpmError::Decode {
+                command: "NV_Read",
+                reason: "contents other than those just written".to_owned(),
+            })
+    }
+
+    /// Flushes every loaded object, and returns how many there were.
+    ///
+    /// Through the kernel's resource manager only our own show up. On a TPM that is used directly
+    /// it clears what a crashed predecessor left, which would otherwise fill all of its slots.
+    ///
+    /// # Errors
+    ///
+    /// If the TPM cannot be reached or asked in time.
+    pub fn flush_leftovers(&mut self, deadline: &Deadline) -> Result<usize, TpmError> {
+        let command = TpmGetCapabilityCommand {
+            handles: [],
+            cap: TpmCap::Handles,
+            property: FIRST_TRANSIENT.into(),
+            property_count: TRANSIENT_LIMIT.into(),
+        };
+        let command = Command::new("GetCapability", &command, 0, Repeat::Harmless)?;
+        let answer: TpmGetCapabilityResponse = self.wire.run(&command, deadline)?;
+        let TpmuCapabilities::Handles(handles) = answer.capability_data.data else {
+            let reason = "capabilities nobody asked for".to_owned();
+            return Err(TpmError::Decode {
+                command: "GetCapability",
+                reason,
+            });
+        };
+        for handle in handles.iter() {
+            attestation_key::flush(&mut self.wire, TpmHandle::new(handle.value()), deadline)?;
+        }
+        Ok((*handles).len())
+    }
+
+    /// Opens the library path, closing the wire.
+    fn library(&mut self, deadline: &Deadline) -> Result<Library, TpmError> {
+        // Also proves that the TPM answers; a library context would wait for it without limit.
+        self.flush_leftovers(deadline)?;
+        self.wire.close();
+        Library::open(&self.tcti)
+    }
+}
