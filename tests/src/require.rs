@@ -43,9 +43,25 @@ pub enum Need {
 macro_rules! needs {
     ($($need:ident),+ $(,)?) => {
         if !$crate::require::met(&[$($crate::require::Need::$need),+]) {
-            return Default::default();
+            return $crate::require::Skip::skipped();
         }
     };
+}
+
+/// What a test returns when it is skipped.
+pub trait Skip {
+    /// The value that is no failure.
+    fn skipped() -> Self;
+}
+
+impl Skip for () {
+    fn skipped() -> Self {}
+}
+
+impl<E> Skip for Result<(), E> {
+    fn skipped() -> Self {
+        Ok(())
+    }
 }
 
 // === impl Need ===

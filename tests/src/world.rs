@@ -73,7 +73,8 @@ pub struct World {
 /// }
 /// ```
 ///
-/// Works by running this test binary again, inside, with this one test selected.
+/// Works by running this test binary again, inside, with this one test selected; what follows
+/// the macro is run on both sides. [`World::current`] tells them apart.
 #[macro_export]
 macro_rules! in_world {
     ($body:expr) => {
@@ -292,6 +293,10 @@ impl Plan {
     /// When a part cannot be made.
     pub fn run_inside(&self) -> Outcome<ExitCode> {
         set_pdeathsig(Signal::SIGKILL).doing("ask for a signal when the keeper ends")?;
+        // The keeper holds signals back, and children inherit that.
+        SigSet::empty()
+            .thread_set_mask()
+            .doing("let signals through")?;
         unshare(
             CloneFlags::CLONE_NEWNS
                 | CloneFlags::CLONE_NEWNET

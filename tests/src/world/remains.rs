@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cgroups;
@@ -101,13 +101,24 @@ fn sockets(things: &mut BTreeSet<String>) {
     }
 }
 
+/// Cgroups of containers. Those at the top (`default`, `k8s.io`) are the containerd
+/// namespaces'; runtimes make them on the way and leave them for the next container.
 fn groups(at: &Path, things: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(at).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            things.insert(format!("cgroup {}", entry.path().display()));
-            groups(&entry.path(), things);
+    for namespace in folders(at) {
+        let mut below = folders(&namespace);
+        while let Some(group) = below.pop() {
+            things.insert(format!("cgroup {}", group.display()));
+            below.extend(folders(&group));
         }
     }
+}
+
+fn folders(at: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(at).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 #[cfg(test)]
