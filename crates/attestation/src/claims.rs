@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+/// Characters of a claim's path that an error shows.
+const POINTER_LIMIT: usize = 128;
+
 /// A claim that a token lacks or that is not what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -134,8 +137,12 @@ impl<'a> Claims<'a> {
         })
     }
 
+    /// Names may come from outside, so they are escaped and cut.
     fn pointer(&self, key: &str) -> String {
         format!("{}/{key}", self.place)
+            .escape_debug()
+            .take(POINTER_LIMIT)
+            .collect()
     }
 }
 

@@ -275,6 +275,27 @@ fn read_header(part: &str, typ: Typ) -> Result<String, JwsError> {
     Ok(kid)
 }
 
+// === impl JwsError ===
+
+impl JwsError {
+    /// Whether the token is not well formed, as opposed to well formed and not genuine.
+    #[must_use]
+    pub const fn is_malformed(&self) -> bool {
+        match self {
+            Self::Size { .. }
+            | Self::Parts
+            | Self::Encoding { .. }
+            | Self::Json { .. }
+            | Self::Header => true,
+            Self::Algorithm { .. }
+            | Self::Type { .. }
+            | Self::KeyUnknown { .. }
+            | Self::KeyUse { .. }
+            | Self::Signature { .. } => false,
+        }
+    }
+}
+
 // === impl Typ ===
 
 impl Typ {

@@ -287,7 +287,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn vector(claims: Value) -> Option<TrustVector> {
+    fn vector(claims: &Value) -> Option<TrustVector> {
         TrustVector::from_claim(claims.as_object().expect("object"))
     }
 
@@ -328,24 +328,24 @@ mod tests {
 
     #[test]
     fn the_worst_claim_decides() {
-        let mixed = vector(json!({"executables": 3, "hardware": 32, "configuration": 0}));
+        let mixed = vector(&json!({"executables": 3, "hardware": 32, "configuration": 0}));
         assert_eq!(mixed.expect("valid").worst(), TrustTier::Warning);
     }
 
     #[test]
     fn a_vector_that_cannot_be_weighed_is_refused() {
-        assert!(vector(json!({"executables": 127, "hardware": -128})).is_some());
-        assert_eq!(vector(json!({"executables": 128})), None);
-        assert_eq!(vector(json!({"executables": -129})), None);
-        assert_eq!(vector(json!({"executables": 2.0})), None);
-        assert_eq!(vector(json!({"executables": "2"})), None);
-        assert_eq!(vector(json!({"Executables": 2})), None);
-        assert_eq!(vector(json!({"vibes": 2})), None);
+        assert!(vector(&json!({"executables": 127, "hardware": -128})).is_some());
+        assert_eq!(vector(&json!({"executables": 128})), None);
+        assert_eq!(vector(&json!({"executables": -129})), None);
+        assert_eq!(vector(&json!({"executables": 2.0})), None);
+        assert_eq!(vector(&json!({"executables": "2"})), None);
+        assert_eq!(vector(&json!({"Executables": 2})), None);
+        assert_eq!(vector(&json!({"vibes": 2})), None);
     }
 
     #[test]
     fn what_a_tpm_cannot_support_is_pruned() {
-        let full = vector(json!({
+        let full = vector(&json!({
             "runtime-opaque": 96, "sourced-data": 2, "file-system": 2, "executables": 96
         }));
         let pruned = full.expect("valid").pruned();
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn pruning_keeps_a_complaint_about_the_file_system() {
-        let pruned = vector(json!({"file-system": 96})).expect("valid").pruned();
+        let pruned = vector(&json!({"file-system": 96})).expect("valid").pruned();
         assert_eq!(pruned.worst(), TrustTier::Contraindicated);
     }
 

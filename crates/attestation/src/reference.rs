@@ -1,0 +1,275 @@
+//! Reference values: the operator's signed list of approved boot states and known TPMs.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::claims::{ClaimError, Claims};
+use crate::finding::Finding;
+use crate::hex;
+use crate::jwk::TrustedKeys;
+use crate::jws::{self, JwsError, SignError, Signer, Typ};
+use crate::pcr::{HashAlg, PcrValues};
+use crate::tpm_name::TpmName;
+use crate::ueid::Ueid;
+
+/// Boot states of one document.
+const MAX_BOOT_STATES: usize = 256;
+/// Characters of the name of a boot state.
+const NAME_BYTES: usize = 128;
+
+/// A verified document of reference values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// `urn:sha256:` and the hash of the token; names it in verdicts.
+    pub id: String,
+    /// What it says.
+    pub values: ReferenceValues,
+}
+
+/// Approved boot states and known TPMs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceValues {
+    /// The reference value provider.
+    pub issuer: String,
+    /// When it was signed, in seconds since 1970.
+    pub issued_at_s: u64,
+    /// First second of validity.
+    pub not_before_s: u64,
+    /// First second after validity; later than `not_before_s`.
+    pub expires_s: u64,
+    /// Count of documents of this provider. All valid documents count together; this orders them
+    /// for people.
+    pub sequence: u64,
+    /// Approved boot states; any one of them is enough.
+    pub boot_states: Vec<BootState>,
+    /// TPMs whose AK the operator saw proven.
+    pub tpms: Vec<Endorsement>,
+}
+
+/// PCR values of one approved way to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootState {
+    /// The operator's name for it, printable ASCII.
+    pub name: String,
+    /// Exact values, one entry for each bank, at least one value in each.
+    pub banks: Vec<PcrValues>,
+}
+
+/// The statement that an AK lives in the same genuine TPM as an EK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endorsement {
+    /// The TPM.
+    pub ueid: Ueid,
+    /// The AK.
+    pub ak_name: TpmName,
+}
+
+/// Why reference values are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceError {
+    /// The token is not one that a pinned provider signed.
+    #[error("cannot verify reference values")]
+    Signature(#[source] JwsError),
+    /// The token itself is not well formed.
+    #[error("cannot read reference values")]
+    Token(#[source] JwsError),
+    /// The token is genuine, but its claims are not those of reference values.
+    #[error("cannot read reference values")]
+    Claim(#[from] ClaimError),
+}
+
+/// Verifies a document with the pinned keys of reference value providers.
+///
+/// Does *not* look at the time: [`crate::appraisal::appraise`] does.
+///
+/// # Errors
+///
+/// [`ReferenceError`].
+pub fn verify(document: &str, keys: &TrustedKeys) -> Result<Reference, ReferenceError> {
+    let payload = jws::verify(document, Typ::Reference, keys)?;
+    let id = format!(
+        "urn:sha256:{}",
+        hex::encode(&Sha256::digest(document.as_bytes()))
+    );
+    Ok(Reference {
+        id,
+        values: ReferenceValues::from_claims(&payload)?,
+    })
+}
+
+// === impl ReferenceValues ===
+
+impl ReferenceValues {
+    /// Signs the values with the provider's key; the answer is the document.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`].
+    pub fn sign(&self, signer: &mut dyn Signer) -> Result<String, SignError> {
+        jws::sign(Typ::Reference, &self.to_claims(), signer)
+    }
+
+    /// Reads the claims of a document. Says nothing about who signed them: see [`verify`].
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError`]; also for a boot state without values, which any host would match.
+    pub fn from_claims(payload: &Value) -> Result<Self, ClaimError> {
+        let claims = Claims::of(payload)?;
+        let not_before_s = claims.unsigned("nbf")?;
+        let expires_s = claims.unsigned("exp")?;
+        if expires_s <= not_before_s {
+            return Err(claims.malformed("exp", "a time after 'nbf'"));
+        }
+        let expected = "at most 256 boot states, each with a name of its own and PCR values";
+        let boot_states = claims.required("boot_states", expected, |value| {
+            read_boot_states(value.as_array()?)
+        })?;
+        let expected = "pairs of 'ueid' and 'ak_name'";
+        let tpms = claims
+            .optional("tpms", expected, |value| {
+                value
+                    .as_array()?
+                    .iter()
+                    .map(Endorsement::from_claim)
+                    .collect()
+            })?
+            .unwrap_or_default();
+        Ok(Self {
+            issuer: claims.text("iss")?.to_owned(),
+            issued_at_s: claims.unsigned("iat")?,
+            not_before_s,
+            expires_s,
+            sequence: claims.unsigned("seq")?,
+            boot_states,
+            tpms,
+        })
+    }
+
+    /// The claims of the document.
+    #[must_use]
+    pub fn to_claims(&self) -> Value {
+        let boot_states: Vec<Value> = self.boot_states.iter().map(BootState::to_claim).collect();
+        let tpms: Vec<Value> = self.tpms.iter().map(Endorsement::to_claim).collect();
+        json!({
+            "iss": self.issuer,
+            "iat": self.issued_at_s,
+            "nbf": self.not_before_s,
+            "exp": self.expires_s,
+            "seq": self.sequence,
+            "boot_states": boot_states,
+            "tpms": tpms,
+        })
+    }
+
+    /// Whether the values may be used at `now_s`, in seconds since 1970.
+    #[must_use]
+    pub const fn is_valid_at(&self, now_s: u64) -> bool {
+        self.not_before_s <= now_s && now_s < self.expires_s
+    }
+}
+
+fn read_boot_states(states: &[Value]) -> Option<Vec<BootState>> {
+    if states.len() > MAX_BOOT_STATES {
+        return None;
+    }
+    let states: Vec<BootState> = states
+        .iter()
+        .map(BootState::from_claim)
+        .collect::<Option<_>>()?;
+    let mut names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
+    names.sort_unstable();
+    names.is_sorted_by(|one, next| one < next).then_some(states)
+}
+
+// === impl BootState ===
+
+impl BootState {
+    /// The values of one bank.
+    #[must_use]
+    pub fn bank(&self, bank: HashAlg) -> Option<&PcrValues> {
+        self.banks.iter().find(|values| values.bank() == bank)
+    }
+
+    fn from_claim(claim: &Value) -> Option<Self> {
+        let name = claim.get("name")?.as_str()?;
+        let fits = !name.is_empty()
+            && name.len() <= NAME_BYTES
+            && name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let banks: Vec<PcrValues> = claim
+            .get("pcrs")?
+            .as_object()?
+            .iter()
+            .map(|(bank, values)| {
+                PcrValues::from_claim(HashAlg::parse(bank)?, values.as_object()?)
+                    .filter(|values| !values.is_empty())
+            })
+            .collect::<Option<_>>()?;
+        (fits && !banks.is_empty()).then(|| Self {
+            name: name.to_owned(),
+            banks,
+        })
+    }
+
+    fn to_claim(&self) -> Value {
+        let banks: Map<String, Value> = self
+            .banks
+            .iter()
+            .map(|values| (values.bank().as_str().to_owned(), values.to_claim().into()))
+            .collect();
+        json!({ "name": self.name, "pcrs": banks })
+    }
+}
+
+// === impl Endorsement ===
+
+impl Endorsement {
+    fn from_claim(claim: &Value) -> Option<Self> {
+        let text = |name| claim.get(name).and_then(Value::as_str);
+        Some(Self {
+            ueid: Ueid::parse(text("ueid")?)?,
+            ak_name: TpmName::parse(text("ak_name")?)?,
+        })
+    }
+
+    fn to_claim(&self) -> Value {
+        json!({ "ueid": self.ueid.as_str(), "ak_name": self.ak_name.to_string() })
+    }
+}
+
+// === impl ReferenceError ===
+
+impl ReferenceError {
+    /// The finding an appraisal reports for a document that was refused; `file` names it.
+    #[must_use]
+    pub fn finding(&self, file: &str) -> Finding {
+        let (code, expected) = match self {
+            Self::Signature(_) => (
+                "reference-values-signature-invalid",
+                "a signature by a pinned reference key",
+            ),
+            Self::Token(_) | Self::Claim(_) => {
+                ("reference-values-malformed", "signed reference values")
+            }
+        };
+        let cause = std::error::Error::source(self)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let file: String = file.escape_debug().take(64).collect();
+        Finding::new(code, format!("reference values '{file}'"), expected, cause)
+    }
+}
+
+impl From<JwsError> for ReferenceError {
+    fn from(cause: JwsError) -> Self {
+        if cause.is_malformed() {
+            Self::Token(cause)
+        } else {
+            Self::Signature(cause)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
