@@ -127,13 +127,43 @@ codes! {
     AssetTagMissing "asset-tag-missing" Refused "NIST IR 8320A",
         "the TPM, the verdict or the agent holds no asset tag where one is needed" => "write it with 'portcullis tag provision'";
     AssetTagTampered "asset-tag-tampered" Refused "NIST IR 8320A",
-        "TPM slot, tag document and verdict do not agree, or the tag's signature does not verify" => "write it again with 'portcullis tag provision', attest";
+        "TPM slot, tag document and verdict do not agree" => "write it again with 'portcullis tag provision'";
+    AssetTagMalformed "asset-tag-malformed" Refused "NIST IR 8320A",
+        "the tag document cannot be read" => "have a new tag issued and provision it";
+    AssetTagSignatureInvalid "asset-tag-signature-invalid" Refused "NIST IR 8320A",
+        "the tag document is not signed by a key that is pinned on this host for tags" => "pin the key in /etc/portcullis/trust.d, or sign again";
+    AssetTagSubjectMismatch "asset-tag-subject-mismatch" Refused "NIST IR 8320A",
+        "the tag document is about another TPM" => "provision the tag that was issued for this node";
     AssetTagExpired "asset-tag-expired" Refused "NIST IR 8320A",
         "the asset tag is not valid yet, or no longer" => "have a new tag issued and provision it";
     AssetTagMismatch "asset-tag-mismatch" Refused "NIST IR 8320A",
         "the host's tags do not meet the tag requirement of node, containerd namespace or pod" => "schedule it elsewhere, or have the tag changed";
     TagRequirementMalformed "tag-requirement-malformed" Fault "Kubernetes label selectors",
         "a tag requirement cannot be read" => "correct the expression";
+
+    // Findings of an appraisal, as the agent reports them.
+    EvidenceMalformed "evidence-malformed" Refused "RFC 9334 8.1",
+        "the evidence cannot be read" => "run 'portcullis attest' again";
+    NonceMismatch "nonce-mismatch" Refused "RFC 9334 10.2",
+        "the evidence answers another challenge" => "run 'portcullis attest' again";
+    AkUnknown "ak-unknown" Refused "RFC 9334 8.1",
+        "the attestation key is not the one of this TPM, or not fit to attest" => "run 'portcullis enroll' on the node";
+    QuoteSignatureInvalid "quote-signature-invalid" Refused "RFC 9334 8.1",
+        "the quote is not signed by the attestation key" => "run 'portcullis enroll' on the node";
+    QuoteSelectionShort "quote-selection-short" Refused "NIST SP 800-190 4.6",
+        "the quote does not cover every PCR that the reference values name" => "add the PCRs to 'pcrs='";
+    PcrBankMissing "pcr-bank-missing" Refused "NIST SP 800-190 4.6",
+        "the quote is of another bank than the reference values" => "set 'pcr_bank=' as the reference values have it";
+    PcrMismatch "pcr-mismatch" Refused "NIST SP 800-190 4.6",
+        "a PCR holds a value that no reference value approves" => "boot an approved state, or sign this one as a reference value";
+    ReferenceValuesMissing "reference-values-missing" Undecided "RFC 9334 8.3",
+        "there are no reference values to appraise with" => "sign some with 'portcullis reference sign'";
+    ReferenceValuesMalformed "reference-values-malformed" Refused "RFC 9334 8.3",
+        "reference values cannot be read" => "sign them again with 'portcullis reference sign'";
+    ReferenceValuesSignatureInvalid "reference-values-signature-invalid" Refused "RFC 9334 8.3",
+        "reference values are not signed by a key that is pinned for them" => "pin the key in /etc/portcullis/trust.d, or sign again";
+    ReferenceValuesExpired "reference-values-expired" Refused "RFC 9334 8.3",
+        "reference values are not valid yet, or no longer" => "sign them again with 'portcullis reference sign'";
 
     // The request.
     RestoreDenied "restore-denied" Refused "NIST SP 800-190 4.4.3",

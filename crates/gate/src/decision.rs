@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use portcullis_attestation::ueid::Ueid;
 
-use crate::{LaunchPolicy, Refusals, request::VerdictOrder, time};
+use crate::request::VerdictOrder;
+use crate::time::Life;
+use crate::{LaunchPolicy, Refusals};
 
 /// Whether a launch may go ahead. There is no fourth answer, and no default one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +29,12 @@ pub struct Permit {
     pub verdict_exp: u64,
     /// The verifier's sequence number.
     pub verdict_seq: u64,
+    /// Age in seconds that its issuer does not want exceeded.
+    pub verdict_max_age_s: Option<u64>,
     /// SHA-256 of the verdict as it was received, in hex.
     pub verdict_sha256: String,
-    /// Name of the approved boot state.
-    pub boot_state: String,
+    /// Name of the approved boot state, if the verifier named one.
+    pub boot_state: Option<String>,
     /// Identity of the TPM.
     pub ueid: Ueid,
     /// The verified tags of this host.
@@ -61,7 +65,12 @@ impl Permit {
     /// # Errors
     /// The refusal `verdict-expired` or, if the clock was set back, `verdict-premature`.
     pub fn still_fresh(&self, policy: &LaunchPolicy, now_unix_s: u64) -> Result<(), Refusals> {
-        time::refusal(policy, self.verdict_iat, self.verdict_exp, now_unix_s)
+        let life = Life {
+            iat: self.verdict_iat,
+            exp: self.verdict_exp,
+            max_age_s: self.verdict_max_age_s,
+        };
+        life.refusal(policy, now_unix_s)
             .map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 

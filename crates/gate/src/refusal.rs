@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use portcullis_attestation::finding::Finding;
 use serde_json::{Value, json};
 
 use crate::{Code, Kind, RecordId};
@@ -213,6 +214,20 @@ impl Refusal {
             "remedy": self.remedy,
             "spec": self.code.spec(),
         })
+    }
+}
+
+impl From<&Finding> for Refusal {
+    /// A finding of an appraisal, with the remedy that its code has here.
+    fn from(finding: &Finding) -> Self {
+        let Finding {
+            code,
+            subject,
+            expected,
+            found,
+        } = finding;
+        let code = Code::from_name(code).unwrap_or(Code::EvidenceMalformed);
+        Self::new(code, subject, expected, found)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis_attestation::boot_id::BootId;
 
-use crate::Requirement;
+use crate::{Code, Refusal, Requirement};
 
 /// One launch, as far as the decision needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,4 +34,34 @@ pub struct VerdictOrder {
     pub iat: u64,
     /// The verifier's sequence number.
     pub seq: u64,
+}
+
+/// The annotation with which a pod asks for tags of its host.
+pub const REQUIRE_TAGS_ANNOTATION: &str = "portcullis.dev/require-tags";
+
+/// The annotation with which a pod asks for a stricter hardening profile.
+pub const PROFILE_ANNOTATION: &str = "portcullis.dev/profile";
+
+// === impl LaunchRequest ===
+
+impl LaunchRequest {
+    /// Takes over the text of [`REQUIRE_TAGS_ANNOTATION`].
+    ///
+    /// # Errors
+    /// The refusal `tag-requirement-malformed`, with the column.
+    pub fn require(&mut self, annotation: &str) -> Result<(), Box<Refusal>> {
+        let requirement = Requirement::parse(annotation).map_err(|error| {
+            Refusal::new(
+                Code::TagRequirementMalformed,
+                format!(
+                    "annotation '{REQUIRE_TAGS_ANNOTATION}', column {}",
+                    error.column
+                ),
+                error.expected,
+                error.found,
+            )
+        })?;
+        self.require_tags.push(requirement);
+        Ok(())
+    }
 }

@@ -1,7 +1,8 @@
 //! Tag requirements in the grammar of Kubernetes label selectors.
 //!
 //! `country in (DE, FR), pool, tier!=spot, !lab, rack>12`: every term must hold. A term with `!=`
-//! or `notin` holds where the tag is absent, exactly as a label selector does.
+//! or `notin` holds where the tag is absent, exactly as a label selector does. The decision asks
+//! for a verified asset tag before it looks at any term, so a host without one never profits.
 //!
 //! # Source
 //! Kubernetes, "Labels and Selectors", and the limits of its label syntax.

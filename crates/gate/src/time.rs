@@ -2,32 +2,56 @@
 
 use crate::{Code, LaunchPolicy, Refusal};
 
-/// Why a verdict with these times is not fresh at `now`; `None` if it is. All in Unix seconds.
-pub(crate) fn refusal(policy: &LaunchPolicy, iat: u64, exp: u64, now: u64) -> Option<Refusal> {
-    let refuse =
-        |code, expected, found| Some(Refusal::new(code, "verdict of this node", expected, found));
-    let skew = policy.clock_skew.as_secs();
-    if iat > now.saturating_add(skew) {
-        return refuse(
-            Code::VerdictPremature,
-            format!("issued at most {skew} s ahead of this node's clock"),
-            format!("{} s ahead", iat.saturating_sub(now)),
-        );
+/// The times of a verdict, in Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    /// When it was issued.
+    pub(crate) iat: u64,
+    /// First second after its end.
+    pub(crate) exp: u64,
+    /// Age in seconds that its issuer does not want exceeded.
+    pub(crate) max_age_s: Option<u64>,
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Why a verdict with these times is not fresh at `now`; `None` if it is.
+    pub(crate) fn refusal(self, policy: &LaunchPolicy, now: u64) -> Option<Refusal> {
+        let refuse = |code, expected, found| {
+            Some(Refusal::new(code, "verdict of this node", expected, found))
+        };
+        let skew = policy.clock_skew.as_secs();
+        if self.iat > now.saturating_add(skew) {
+            return refuse(
+                Code::VerdictPremature,
+                format!("issued at most {skew} s ahead of this node's clock"),
+                format!("{} s ahead", self.iat.saturating_sub(now)),
+            );
+        }
+        let age = now.saturating_sub(self.iat);
+        let configured = policy.max_verdict_age.as_secs();
+        if age > configured {
+            return refuse(
+                Code::VerdictExpired,
+                format!("at most {configured} s old ('max_verdict_age=')"),
+                format!("{age} s"),
+            );
+        }
+        if let Some(limit) = self.max_age_s.filter(|limit| age > *limit) {
+            return refuse(
+                Code::VerdictExpired,
+                format!("at most {limit} s old, as its issuer asks"),
+                format!("{age} s"),
+            );
+        }
+        if self.exp <= now {
+            return refuse(
+                Code::VerdictExpired,
+                "an end ('exp') in the future".to_owned(),
+                format!("{} s past it", now.saturating_sub(self.exp)),
+            );
+        }
+        None
     }
-    let (age, limit) = (now.saturating_sub(iat), policy.max_verdict_age.as_secs());
-    if age > limit {
-        return refuse(
-            Code::VerdictExpired,
-            format!("at most {limit} s old ('max_verdict_age=')"),
-            format!("{age} s"),
-        );
-    }
-    if exp <= now {
-        return refuse(
-            Code::VerdictExpired,
-            "an end ('exp') in the future".to_owned(),
-            format!("{} s past it", now.saturating_sub(exp)),
-        );
-    }
-    None
 }

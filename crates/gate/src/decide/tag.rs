@@ -1,0 +1,157 @@
+//! Whether TPM slot, verdict and tag document agree on one asset tag.
+
+use std::collections::BTreeMap;
+
+use portcullis_attestation::hex;
+use portcullis_attestation::jwk::TrustedKeys;
+use portcullis_attestation::tag::{self, NV_INDEX, TagError};
+use portcullis_attestation::verdict::{HostVerdict, TagPin};
+
+use crate::snapshot::TagSlot;
+use crate::{Code, LaunchPolicy, Moment, Refusal, Snapshot};
+
+/// What is known about the tags of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// Signed by a pinned authority for this TPM, and bound to it.
+    Verified(BTreeMap<String, String>),
+    /// Nobody tagged this host: neither TPM nor verdict nor agent knows of a tag.
+    Absent,
+    /// There is something, and it does not hold.
+    Unverified,
+}
+
+/// The verified tags of this host.
+///
+/// Slot, verdict and document must all be there or all be absent: one of them alone is an
+/// attempt, or an accident, half done.
+pub(super) fn verified(
+    policy: &LaunchPolicy,
+    keys: &TrustedKeys,
+    verdict: &HostVerdict,
+    snapshot: &Snapshot,
+    moment: &Moment,
+) -> Result<Tags, Box<Refusal>> {
+    let document = snapshot.tag_document.as_deref();
+    let (pin, slot, document) = match (&verdict.tag, &snapshot.live.tag, document) {
+        (None, None, None) => return Ok(Tags::Absent),
+        (Some(pin), Some(slot), Some(document)) => (pin, slot, document),
+        (Some(pin), None, _) => {
+            return Err(missing(
+                nv(pin.nv_index),
+                "the asset tag that was attested",
+                "not defined",
+            ));
+        }
+        (None, Some(slot), _) => {
+            return Err(Box::new(
+                tampered(nv(slot.nv_index), "no asset tag, as attested", "one")
+                    .with_remedy("run 'portcullis attest' if you have just provisioned it"),
+            ));
+        }
+        (Some(_), Some(_), None) => {
+            return Err(missing(
+                "asset tag".to_owned(),
+                "its document with the agent",
+                "none",
+            ));
+        }
+        (None, None, Some(_)) => {
+            let expected = "the digest of the tag document that the agent holds";
+            return Err(missing(nv(NV_INDEX), expected, "not defined"));
+        }
+    };
+    bound(pin, slot, document)?;
+    let asset_tag = tag::verify(document, keys).map_err(|error| unfit(&error))?;
+    if asset_tag.subject != verdict.ueid {
+        return Err(Box::new(Refusal::new(
+            Code::AssetTagSubjectMismatch,
+            "tag document",
+            format!("subject {}, the TPM of this node", verdict.ueid),
+            asset_tag.subject.as_str(),
+        )));
+    }
+    let (now, skew) = (moment.unix_s, policy.clock_skew.as_secs());
+    if asset_tag.not_before_s > now.saturating_add(skew) {
+        return Err(untimely(
+            format!("valid from {} on ('nbf')", asset_tag.not_before_s),
+            format!("now {now}"),
+        ));
+    }
+    if asset_tag.expires_s <= now {
+        return Err(untimely(
+            "an end ('exp') in the future".to_owned(),
+            format!("{} s past it", now.saturating_sub(asset_tag.expires_s)),
+        ));
+    }
+    Ok(Tags::Verified(asset_tag.tags))
+}
+
+/// Compares the slot with what the verdict pins and with the document's digest.
+fn bound(pin: &TagPin, slot: &TagSlot, document: &str) -> Result<(), Refusal> {
+    if slot.nv_index != pin.nv_index {
+        return Err(tampered(
+            "asset tag".to_owned(),
+            nv(pin.nv_index),
+            nv(slot.nv_index),
+        ));
+    }
+    let subject = || nv(slot.nv_index);
+    if slot.nv_name != pin.nv_name {
+        let expected = format!("Name {} as attested", pin.nv_name);
+        return Err(tampered(subject(), expected, slot.nv_name.to_string()));
+    }
+    if slot.contents != pin.digest {
+        let expected = format!("contents {} as attested", hex::encode(&pin.digest));
+        return Err(tampered(subject(), expected, hex::encode(&slot.contents)));
+    }
+    let digest = tag::digest(document);
+    if slot.contents != digest {
+        let expected = format!("SHA-384 {} as the TPM holds", hex::encode(&slot.contents));
+        return Err(tampered(
+            "tag document".to_owned(),
+            expected,
+            hex::encode(&digest),
+        ));
+    }
+    Ok(())
+}
+
+fn unfit(error: &TagError) -> Refusal {
+    let (code, expected) = match error {
+        TagError::Signature(_) => (
+            Code::AssetTagSignatureInvalid,
+            "a signature by a key that is pinned for tags",
+        ),
+        _ => (Code::AssetTagMalformed, "the claims of an asset tag"),
+    };
+    Refusal::new(code, "tag document", expected, super::innermost(error))
+}
+
+fn nv(index: u32) -> String {
+    format!("TPM NV index 0x{index:08x}")
+}
+
+fn missing(subject: String, expected: &str, found: &str) -> Box<Refusal> {
+    Refusal::new(Code::AssetTagMissing, subject, expected, found).into()
+}
+
+fn tampered(subject: String, expected: impl Into<String>, found: impl Into<String>) -> Refusal {
+    Refusal::new(Code::AssetTagTampered, subject, expected, found)
+}
+
+fn untimely(expected: String, found: String) -> Box<Refusal> {
+    Refusal::new(Code::AssetTagExpired, "asset tag", expected, found).into()
+}
+
+// === impl Tags ===
+
+impl Tags {
+    /// The tags; none if the host has no verified ones.
+    pub(super) fn into_map(self) -> BTreeMap<String, String> {
+        match self {
+            Self::Verified(tags) => tags,
+            Self::Absent | Self::Unverified => BTreeMap::new(),
+        }
+    }
+}
