@@ -105,7 +105,7 @@ fn wire_template() -> Result<Tpm2bPublic, tpm2_protocol::TpmError> {
 /// The AK on the wire path, which certifies NV contents.
 ///
 /// Keeps the loaded key's saved context, because loading that is quicker than making the key
-/// again; a TPM reset makes it worthless, and then the key is made again.
+/// again.
 #[derive(Debug, Default)]
 pub(crate) struct WireKey {
     saved: Option<TpmsContext>,
@@ -147,7 +147,7 @@ impl WireKey {
                     let [key] = loaded.handles;
                     return Ok(key);
                 }
-                // The TPM was reset since.
+                // The TPM does not take it back; the key can be made again.
                 Err(TpmError::Run { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -94,8 +94,7 @@ impl Library {
 
     /// Has the AK sign the values of `selection` and `qualifying_data`.
     ///
-    /// `saved` holds the AK's context between calls; it is replaced when a TPM reset made it
-    /// worthless.
+    /// `saved` holds the AK's context between calls.
     pub(crate) fn quote(
         &mut self,
         saved: &mut Option<TpmsContext>,
@@ -206,7 +205,7 @@ impl Library {
             let loaded = self
                 .context
                 .execute_without_session(|esys| esys.context_load(context.clone()));
-            // A failure means that the TPM was reset since; the key itself can be made again.
+            // On a failure the key can still be made again.
             if let Ok(object) = loaded {
                 *saved = Some(context);
                 return Ok(object.into());

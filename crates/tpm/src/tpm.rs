@@ -36,6 +36,8 @@ pub struct Tpm {
     wire_key: WireKey,
     quote_key: Option<TpmsContext>,
     signing_key: Option<(KeyBlob, TpmsContext)>,
+    /// When the contexts above were saved; a reset since then makes them worthless.
+    boot: Option<ClockInfo>,
 }
 
 // === impl Tpm ===
@@ -44,13 +46,13 @@ impl Tpm {
     /// A TPM that is not connected yet.
     #[must_use]
     pub fn new(tcti: Tcti) -> Self {
-        let wire = Wire::new(tcti.clone());
         Self {
+            wire: Wire::new(tcti.clone()),
             tcti,
-            wire,
             wire_key: WireKey::default(),
             quote_key: None,
             signing_key: None,
+            boot: None,
         }
     }
 
@@ -163,7 +165,7 @@ impl Tpm {
         qualifying_data: &[u8],
         deadline: &Deadline,
     ) -> Result<Signed, TpmError> {
-        self.flush_leftovers(deadline)?;
+        self.prepare(deadline)?;
         let nv = (slot.index, slot.size_bytes);
         self.wire_key
             .certify(&mut self.wire, ak_name, nv, qualifying_data, deadline)
@@ -255,8 +257,21 @@ impl Tpm {
     /// Opens the library path, closing the wire.
     fn library(&mut self, deadline: &Deadline) -> Result<Library, TpmError> {
         // Also proves that the TPM answers; a library context would wait for it without limit.
-        self.flush_leftovers(deadline)?;
+        self.prepare(deadline)?;
         self.wire.close();
         Library::open(&self.tcti)
+    }
+
+    /// Makes room for keys, and forgets saved contexts of an earlier boot of the TPM.
+    fn prepare(&mut self, deadline: &Deadline) -> Result<(), TpmError> {
+        self.flush_leftovers(deadline)?;
+        let clock = self.clock(deadline)?;
+        if !self.boot.is_some_and(|boot| boot.is_same_boot(&clock)) {
+            self.wire_key = WireKey::default();
+            self.quote_key = None;
+            self.signing_key = None;
+        }
+        self.boot = Some(clock);
+        Ok(())
     }
 }
