@@ -1,2 +1,56 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the one way to build, test and show Portcullis.
+//!
+//! - `cargo xtask demo`: watch containers start on a trusted host and be refused on others.
+//! - `cargo xtask test`: everything that must pass, in the order in which it fails fastest.
+//!
+//! Works as root, or asks sudo for the parts that need it.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod layout;
+mod packages;
+mod privilege;
+mod programs;
+mod screen;
+mod step;
+mod tally;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test and show Portcullis.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Watch containers start on a trusted host and be refused on untrusted or mistagged ones
+    ///
+    /// Starts a software TPM, the agent and a containerd of its own in a private world below
+    /// `target/demo`; nothing of this machine's own containerd is touched. Ends with a table, and
+    /// with success only if each step came out as expected.
+    Demo(demo::Arguments),
+    /// Run all checks and tests
+    ///
+    /// Installs missing Debian packages, then: formatting, file sizes and names, lints, build,
+    /// unit, property and documentation tests, and the suites that need root, a TPM or containerd.
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+    };
+    done.unwrap_or_else(|failed| {
+        screen::say(&format!("xtask: {failed}"));
+        ExitCode::FAILURE
+    })
+}

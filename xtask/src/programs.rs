@@ -1,0 +1,106 @@
+//! Building the four programs as they are shipped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::step::{self, Failed, Outcome};
+use crate::workspace::Workspace;
+
+/// Static and at a fixed address: the fastest to start, by a factor of two.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+/// Static programs and their packages.
+const STATIC: [(&str, &str); 2] = [
+    ("portcullis-shim", "containerd-shim-portcullis-v1"),
+    ("portcullis-hook", "portcullis-hook"),
+];
+/// Programs that use the machine's libraries, and their packages.
+const DYNAMIC: [(&str, &str); 2] = [
+    ("portcullis-agent", "portcullis-agent"),
+    ("portcullis-cli", "portcullis"),
+];
+
+/// Builds all and puts them side by side; returns that folder.
+pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
+    let host = host_triple()?;
+    // A folder of its own, so that the flags do not make cargo build everything again.
+    let static_target = workspace.target.join("static");
+    let mut build = workspace.cargo();
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--target",
+        &host,
+        "--target-dir",
+    ]);
+    build.arg(&static_target).env("RUSTFLAGS", STATIC_FLAGS);
+    build.args(
+        STATIC
+            .iter()
+            .flat_map(|(package, _)| ["--package", package]),
+    );
+    step::run(&mut build)?;
+    let mut build = workspace.cargo();
+    build.args(["build", "--locked", "--release"]);
+    build.args(
+        DYNAMIC
+            .iter()
+            .flat_map(|(package, _)| ["--package", package]),
+    );
+    step::run(&mut build)?;
+
+    let folder = workspace.programs();
+    fs::create_dir_all(&folder).map_err(|source| Failed::File {
+        deed: format!("make '{}'", folder.display()),
+        source,
+    })?;
+    let static_folder = static_target.join(host).join("release");
+    let dynamic_folder = workspace.target.join("release");
+    let from_static = STATIC
+        .iter()
+        .map(|(_, name)| (static_folder.join(name), *name));
+    let from_dynamic = DYNAMIC
+        .iter()
+        .map(|(_, name)| (dynamic_folder.join(name), *name));
+    for (source, name) in from_static.chain(from_dynamic) {
+        let to = folder.join(name);
+        fs::copy(&source, &to).map_err(|error| Failed::File {
+            deed: format!("copy '{}' to '{}'", source.display(), to.display()),
+            source: error,
+        })?;
+    }
+    Ok(folder)
+}
+
+/// Builds the harness program that keeps private worlds; returns its path.
+pub(crate) fn build_lab(workspace: &Workspace) -> Outcome<PathBuf> {
+    let mut build = workspace.cargo();
+    build.args([
+        "build",
+        "--locked",
+        "--package",
+        "portcullis-tests",
+        "--bin",
+        "portcullis-lab",
+    ]);
+    step::run(&mut build)?;
+    Ok(workspace.target.join("debug/portcullis-lab"))
+}
+
+/// The target that rustc builds for here.
+pub(crate) fn host_triple() -> Outcome<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .map_err(|source| Failed::Run {
+            line: "rustc -vV".to_owned(),
+            source,
+        })?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| Failed::Missing("'rustc -vV' names no host".to_owned()))
+}
