@@ -6,16 +6,29 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod defaults;
+mod duration;
+mod keys;
+mod load;
 pub mod paths;
 mod pattern;
+mod read;
+mod reader;
 mod relaxation;
+mod tree;
+mod trusted_file;
 
 pub use config::{
     AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, Mode, NamespacePolicy,
     RuntimeConfig, namespace_of,
 };
+pub use load::{
+    ReferenceFile, load, load_from, parse, reference_values, reference_values_from, trusted_keys,
+    trusted_keys_from,
+};
 pub use pattern::Pattern;
 pub use relaxation::{Date, Relaxation};
+pub use trusted_file::{FILE_LIMIT_BYTES, Root};
 
 /// Everything that is wrong with the files, at least one fault.
 pub type Faults = portcullis_gate::Refusals;

@@ -1,0 +1,38 @@
+//! What holds where the files say nothing. The shipped `portcullis.toml` shows the same values; a
+//! test compares them.
+
+use std::time::Duration;
+
+use portcullis_attestation::pcr::HashAlg;
+use portcullis_attestation::trust::Claim;
+
+use crate::config::{ExecGate, Mode};
+
+pub(crate) const MODE: Mode = Mode::Enforce;
+
+pub(crate) const MAX_VERDICT_AGE: Duration = Duration::from_mins(10);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub(crate) const SNAPSHOT_DEADLINE: Duration = Duration::from_millis(1500);
+pub(crate) const REQUIRED: [Claim; 2] = [Claim::Executables, Claim::Hardware];
+
+pub(crate) const PROFILE: &str = "restricted";
+pub(crate) const PROFILE_ORDER: [&str; 3] = ["baseline", "restricted", "strict"];
+
+pub(crate) const EXEC_ALLOW: bool = true;
+pub(crate) const EXEC_GATE: ExecGate = ExecGate::Full;
+
+pub(crate) const RUNTIME_BINARY: &str = "runc";
+pub(crate) const RUNTIME_ROOT: &str = "/run/containerd/runc";
+pub(crate) const RUNTIME_SYSTEMD_CGROUP: bool = false;
+
+pub(crate) const HOOK_REQUIRE_HARDENED: bool = true;
+
+/// The kernel's resource manager: it keeps several users of one TPM apart.
+pub(crate) const TCTI: &str = "device:/dev/tpmrm0";
+pub(crate) const ATTEST_INTERVAL: Duration = Duration::from_mins(5);
+pub(crate) const VERDICT_LIFETIME: Duration = Duration::from_mins(10);
+pub(crate) const PCR_BANK: HashAlg = HashAlg::Sha256;
+/// Firmware and its settings (0 to 5), secure boot (7), kernel and initrd as boot loaders and
+/// unified kernel images measure them (9, 11), and the machine owner's keys (14).
+pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
+pub(crate) const ISSUER: &str = "portcullis-agent";

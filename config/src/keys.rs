@@ -1,0 +1,43 @@
+//! The name of every setting there is. A key outside this list is a fault.
+
+/// Keys outside of any table.
+pub(crate) const TOP: &[&str] = &["version", "mode", "node_name"];
+
+/// Tables and their keys.
+pub(crate) const TABLES: &[(&str, &[&str])] = &[
+    (
+        "attestation",
+        &[
+            "max_verdict_age",
+            "clock_skew",
+            "snapshot_deadline",
+            "required",
+        ],
+    ),
+    ("asset_tag", &["require"]),
+    ("profile", &["default", "order"]),
+    ("exec", &["allow", "gate"]),
+    ("mounts", &["allow"]),
+    ("runtime", &["binary", "root", "systemd_cgroup"]),
+    ("hook", &["require_hardened"]),
+    (
+        "agent",
+        &[
+            "tcti",
+            "attest_interval",
+            "verdict_lifetime",
+            "pcr_bank",
+            "pcrs",
+            "issuer",
+        ],
+    ),
+];
+
+/// Lists of tables and the keys of each.
+pub(crate) const LISTS: &[(&str, &[&str])] = &[
+    ("namespace", &["name", "require_tags", "profile"]),
+    (
+        "relaxation",
+        &["name", "namespace", "image", "expires", "reason"],
+    ),
+];
