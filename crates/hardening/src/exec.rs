@@ -1,10 +1,24 @@
 //! Further processes in a running container.
 
-use portcullis_gate::Refusals;
-use serde_json::{Map, Value};
+use portcullis_gate::{Code, Refusal, Refusals, quote};
+use portcullis_json::Limits;
+use serde_json::{Map, Value, json};
 
 use crate::baseline::Baseline;
-use crate::change::Change;
+use crate::change::{Change, canonical_bytes};
+use crate::harden::process::{
+    refuse_scheduling, requested_capabilities, rlimit, uid, write_capabilities, write_rlimit,
+};
+use crate::oci_config::text;
+use crate::path::lies_in_proc;
+use crate::review::{Review, take_array};
+use crate::schema::{self, PROCESS};
+
+/// Arguments and environment of a process are limited by the kernel to 6 MiB.
+const LIMITS: Limits = Limits {
+    max_bytes: 10 << 20,
+    max_depth: 16,
+};
 
 /// A process specification within the bounds of its container.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,9 +31,206 @@ pub struct ClampedExec {
 
 /// Clamps the process specification of an exec to the bounds of its container.
 ///
+/// The specification comes from the runtime caller's own store, not from the hardened
+/// `config.json`, so nothing in it is hardened yet. `noNewPrivileges`, the five capability sets,
+/// the labels and the limits are always written: what is left out, runc and crun fill in each in
+/// its own way, and neither from the container in every case. Fields that the specification does
+/// not know are dropped.
+///
 /// # Errors
 ///
-/// What was asked for beyond the bounds.
-pub fn clamp_exec(_spec_json: &[u8], _baseline: &Baseline) -> Result<ClampedExec, Refusals> {
-    Err(portcullis_gate::Refusal::new(portcullis_gate::Code::ExecDenied, "x", "x", "x").into())
+/// `exec-spec-malformed` as for [`crate::OciConfig::parse`]; `capability-excess` if a capability
+/// is asked for that the container does not have and that callers do not put in by themselves (a
+/// privileged exec); `exec-denied` for uid 0 where the profile forbids it and for real-time
+/// classes; `working-directory-denied`.
+///
+/// # Source
+///
+/// OCI runtime-spec, "Process"; CIS Docker Benchmark, "docker exec commands are not used with the
+/// privileged option" and "… with the user=root option".
+pub fn clamp_exec(spec_json: &[u8], baseline: &Baseline) -> Result<ClampedExec, Refusals> {
+    let mut process = parse(spec_json)?;
+    let mut review = Review::of("exec");
+
+    drop_unknown(&mut process, &mut review);
+    clamp_capabilities(&mut process, baseline, &mut review);
+    if baseline.no_new_privileges {
+        review.set(
+            &mut process,
+            "",
+            "noNewPrivileges",
+            true,
+            "as the container",
+        );
+    }
+    clamp_label(
+        &mut process,
+        "apparmorProfile",
+        &baseline.apparmor_profile,
+        &mut review,
+    );
+    clamp_label(
+        &mut process,
+        "selinuxLabel",
+        &baseline.selinux_label,
+        &mut review,
+    );
+    clamp_rlimits(&mut process, baseline, &mut review);
+    clamp_oom_score(&mut process, baseline, &mut review);
+    refuse_scheduling(&process, "", Code::ExecDenied, &mut review);
+    if uid(&process) == 0 && !baseline.root_permitted {
+        let expected = format!("a uid other than 0, as the container's {}", baseline.uid);
+        review.refuse(Code::ExecDenied, "/user", expected, "uid 0");
+    }
+    let cwd = text(&process, "cwd");
+    if !cwd.starts_with('/') || lies_in_proc(cwd) {
+        let expected = "an absolute path outside /proc";
+        review.refuse(Code::WorkingDirectoryDenied, "/cwd", expected, quote(cwd));
+    }
+
+    let changes = review.finish()?;
+    Ok(ClampedExec { process, changes })
 }
+
+fn parse(spec_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
+    let malformed = |subject: String, expected: String, found: String| {
+        Refusals::from(Refusal::new(
+            Code::ExecSpecMalformed,
+            subject,
+            expected,
+            found,
+        ))
+    };
+    let subject = "process specification".to_owned();
+    let value = portcullis_json::parse(spec_json, LIMITS).map_err(|cause| {
+        let expected = "JSON that all readers read alike".to_owned();
+        malformed(subject.clone(), expected, cause.to_string())
+    })?;
+    schema::conform(&value, &PROCESS).map_err(|fault| {
+        malformed(
+            format!("exec {}", fault.pointer),
+            fault.expected,
+            fault.found.to_string(),
+        )
+    })?;
+    match value {
+        Value::Object(process) => Ok(process),
+        _ => Err(malformed(
+            subject,
+            "an object".to_owned(),
+            "null".to_owned(),
+        )),
+    }
+}
+
+fn drop_unknown(process: &mut Map<String, Value>, review: &mut Review) {
+    let known = PROCESS.keys();
+    let unknown: Vec<String> = process
+        .keys()
+        .filter(|key| !known.iter().any(|(name, _)| name == key))
+        .cloned()
+        .collect();
+    for key in unknown {
+        process.remove(&key);
+        review.change(
+            "",
+            quote(&key),
+            Value::Null,
+            "a field that this version does not know",
+        );
+    }
+}
+
+fn clamp_capabilities(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+    let (requested, unknown) = requested_capabilities(process);
+    let own = baseline.capabilities.union();
+    let excess = requested.union().difference(own.union(baseline.stripped));
+    let found = match unknown {
+        _ if requested.union().is_all() => Some("all capabilities".to_owned()),
+        Some(name) => Some(quote(name)),
+        None => (!excess.is_empty()).then(|| excess.to_string()),
+    };
+    if let Some(found) = found {
+        let expected = format!("the container's own capabilities ({own})");
+        review.refuse(Code::CapabilityExcess, "/capabilities", expected, found);
+        return;
+    }
+    let kept = requested.clamped(&baseline.capabilities);
+    if kept != requested {
+        let reason = "as the container";
+        review.change(
+            "/capabilities",
+            requested.union().to_string(),
+            kept.union().to_string(),
+            reason,
+        );
+    }
+    process.insert("capabilities".to_owned(), write_capabilities(&kept));
+}
+
+/// crun sets no label at all if the field is left out; an empty one is left out, because there
+/// the container has none either.
+fn clamp_label(process: &mut Map<String, Value>, key: &str, label: &str, review: &mut Review) {
+    if label.is_empty() {
+        review.remove(process, "", key, "as the container");
+    } else {
+        review.set(process, "", key, label, "as the container");
+    }
+}
+
+/// crun gives an exec without limits those of the caller. A limit that the container does not
+/// set is dropped: the process then inherits it, as the container did.
+fn clamp_rlimits(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+    let before = take_array(process, "rlimits");
+    let after: Vec<Value> = baseline
+        .rlimits
+        .iter()
+        .map(|(name, most)| {
+            let mut asked = before
+                .iter()
+                .filter_map(rlimit)
+                .filter(|(it, _)| it == name);
+            // Of two limits of one kind the runtimes take the last.
+            let clamped = asked.next_back().map_or(*most, |(_, asked)| {
+                let hard = asked.hard.min(most.hard);
+                crate::facts::Rlimit {
+                    soft: asked.soft.min(most.soft).min(hard),
+                    hard,
+                }
+            });
+            write_rlimit(name, clamped)
+        })
+        .collect();
+    if before != after {
+        review.change(
+            "/rlimits",
+            before,
+            after.clone(),
+            "at most those of the container",
+        );
+    }
+    process.insert("rlimits".to_owned(), Value::Array(after));
+}
+
+fn clamp_oom_score(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+    let Some(least) = baseline.oom_score_adj else {
+        review.remove(process, "", "oomScoreAdj", "as the container");
+        return;
+    };
+    let asked = process.get("oomScoreAdj").and_then(Value::as_i64);
+    let score = asked.map_or(i64::from(least), |asked| asked.max(least.into()));
+    review.set(process, "", "oomScoreAdj", json!(score), "as the container");
+}
+
+// === impl ClampedExec ===
+
+impl ClampedExec {
+    /// Canonical JSON for the runtime's `--process` file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_bytes(&self.process)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,18 @@
 //! Hardening of a whole configuration.
 
-use portcullis_gate::{Code, Refusal, Refusals};
+mod baseline;
+mod devices;
+mod hooks;
+mod linux;
+mod mounts;
+mod namespaces;
+pub(crate) mod process;
+pub(crate) mod resources;
+mod root;
+mod tmpfs;
+
+use portcullis_gate::Refusals;
+use serde_json::Value;
 
 use crate::baseline::Baseline;
 use crate::change::Change;
@@ -8,16 +20,25 @@ use crate::facts::HostFacts;
 use crate::oci_config::OciConfig;
 use crate::profile::Profile;
 use crate::relaxation::Relaxations;
+use crate::review::{Review, take_object};
 
 /// A configuration that may start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hardened {
     /// What to give to the runtime.
     pub config: OciConfig,
-    /// What was edited, in the order of the fields.
+    /// What was edited, in the order of the fields; empty if it was hardened before.
     pub changes: Vec<Change>,
     /// The bounds of later requests.
     pub baseline: Baseline,
+}
+
+/// What every rule may look at.
+#[derive(Debug, Clone, Copy)]
+struct Context<'a> {
+    profile: &'a Profile,
+    facts: &'a HostFacts,
+    relaxations: &'a Relaxations,
 }
 
 /// Hardens `config` as `profile` says.
@@ -27,12 +48,51 @@ pub struct Hardened {
 ///
 /// # Errors
 ///
-/// Everything that was asked for and is not allowed, the most telling reason first.
+/// Everything that was asked for and is not allowed; a privileged container is named first.
+///
+/// # Source
+///
+/// Kubernetes Pod Security Standards, "Restricted"; NIST SP 800-190, "Container runtime
+/// countermeasures"; OCI runtime-spec, "Configuration" and "Linux Container Configuration".
 pub fn harden(
-    _config: OciConfig,
-    _profile: &Profile,
-    _facts: &HostFacts,
-    _relaxations: &Relaxations,
+    config: OciConfig,
+    profile: &Profile,
+    facts: &HostFacts,
+    relaxations: &Relaxations,
 ) -> Result<Hardened, Refusals> {
-    Err(Refusal::new(Code::OciFieldDenied, "x", "x", "x").into())
+    let mut config = config;
+    let context = Context {
+        profile,
+        facts,
+        relaxations,
+    };
+    let mut review = Review::of("config.json");
+
+    let spec = config.as_map_mut();
+    let mut process = take_object(spec, "process");
+    let mut linux = take_object(spec, "linux");
+
+    process::refuse_privileged(&process, &linux, &mut review);
+    process::harden(&mut process, &linux, context, &mut review);
+    root::harden(spec, context, &mut review);
+    namespaces::harden(&mut linux, context, &mut review);
+    mounts::harden(spec, &process, &linux, context, &mut review);
+    devices::harden(&mut linux, context, &mut review);
+    resources::harden(&mut linux, context, &mut review);
+    linux::harden(&mut linux, context, &mut review);
+    hooks::harden(spec, context, &mut review);
+
+    let changes = review.finish()?;
+    let baseline = baseline::of(&process, &linux, profile);
+    let spec = config.as_map_mut();
+    spec.insert("process".to_owned(), Value::Object(process));
+    spec.insert("linux".to_owned(), Value::Object(linux));
+    Ok(Hardened {
+        config,
+        changes,
+        baseline,
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ pub(crate) fn is_bind(mount: &Map<String, Value>) -> bool {
     text(mount, "type") == "bind"
         || texts(mount, "options").any(|it| matches!(it, "bind" | "rbind"))
 }
+
+#[cfg(test)]
+mod tests;

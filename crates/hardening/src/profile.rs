@@ -11,9 +11,9 @@ use crate::relaxation::Relaxations;
 use crate::seccomp::{SeccompError, SeccompList};
 
 pub(crate) use rules::{
-    AnnotationRules, CapabilityRules, DeviceRules, HookRules, LsmRules, MountRules, NamespaceRules,
-    NoExec, PathRules, ProcessRules, Relaxation, ResourceRules, RootRules, RootUser, SeccompRules,
-    SysctlRules, TmpfsRule, Unset,
+    AnnotationRules, CapabilityRules, DeviceRule, DeviceRules, HookRules, LsmRules, MountRules,
+    NamespaceRules, NoExec, PathRules, ProcessRules, Relaxation, ResourceRules, RootRules,
+    RootUser, SeccompRules, SysctlRules, TmpfsPath, TmpfsRule, Unset,
 };
 
 /// The version of the profile format that this code reads.
@@ -177,3 +177,6 @@ fn one_line(text: &str, cause: &toml::de::Error) -> String {
         .map_or(1, |before| before.matches('\n').count().saturating_add(1));
     format!("line {line}: {}", cause.message().replace('\n', " "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::fmt;
 use portcullis_json::fold;
 use serde_json::Value;
 
-pub(crate) use spec::{PROCESS, RESOURCES, SPEC};
+pub(crate) use spec::{PROCESS, RESOURCES, SECCOMP, SPEC};
 
 /// What the specification says about a value. Null counts as absent everywhere.
 #[derive(Debug)]
@@ -215,3 +215,6 @@ impl fmt::Display for Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,23 @@
 //! New resource limits for a running container.
 
-use portcullis_gate::Refusals;
+use portcullis_gate::{Code, Refusal, Refusals, quote};
+use portcullis_json::Limits;
 use serde_json::{Map, Value};
 
-use crate::baseline::Baseline;
-use crate::change::Change;
+use crate::baseline::{Baseline, ResourceCeilings};
+use crate::change::{Change, canonical_bytes};
+use crate::harden::resources::{refuse_oom_exemption, refuse_real_time};
+use crate::review::Review;
+use crate::schema::{self, RESOURCES};
+
+/// An update with every field set has about 2 KiB.
+const LIMITS: Limits = Limits {
+    max_bytes: 1 << 20,
+    max_depth: 16,
+};
+/// Parts of an update that go on to the runtime. crun would apply `devices`; the block layer,
+/// RDMA and network classes are the host's.
+const KEPT: [&str; 5] = ["cpu", "hugepageLimits", "memory", "pids", "unified"];
 
 /// Resources within the bounds of their container.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,12 +30,198 @@ pub struct ClampedUpdate {
 
 /// Clamps an update of resources to the ceilings of its container.
 ///
+/// A ceiling is the limit that the container was created with. What had no limit may be given
+/// one; what had one may be lowered, not raised and not lifted.
+///
 /// # Errors
 ///
-/// What would loosen the container.
-pub fn clamp_update(
-    _resources_json: &[u8],
-    _baseline: &Baseline,
-) -> Result<ClampedUpdate, Refusals> {
-    Err(portcullis_gate::Refusal::new(portcullis_gate::Code::UpdateDenied, "x", "x", "x").into())
+/// `resources-malformed` as for [`crate::OciConfig::parse`], `update-denied` for what would
+/// loosen the container.
+///
+/// # Source
+///
+/// OCI runtime-spec, "Control groups".
+pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<ClampedUpdate, Refusals> {
+    let mut resources = parse(resources_json)?;
+    let mut review = Review::of("update");
+
+    let dropped: Vec<String> = resources
+        .keys()
+        .filter(|key| !KEPT.contains(&key.as_str()))
+        .cloned()
+        .collect();
+    for key in dropped {
+        review.remove(&mut resources, "", &key, "not a limit of this container");
+    }
+    if resources
+        .get("pids")
+        .and_then(|it| it.get("limit"))
+        .and_then(Value::as_i64)
+        == Some(0)
+    {
+        review.remove(
+            &mut resources,
+            "",
+            "pids",
+            "runtimes differ on what 0 means",
+        );
+    }
+    refuse_loosening(&resources, &baseline.ceilings, &mut review);
+    refuse_oom_exemption(&resources, "", Code::UpdateDenied, &mut review);
+    refuse_real_time(&resources, "", Code::UpdateDenied, &mut review);
+    refuse_unified(&resources, baseline, &mut review);
+
+    let changes = review.finish()?;
+    Ok(ClampedUpdate { resources, changes })
 }
+
+fn parse(resources_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
+    let malformed = |subject: String, expected: String, found: String| {
+        Refusals::from(Refusal::new(
+            Code::ResourcesMalformed,
+            subject,
+            expected,
+            found,
+        ))
+    };
+    let subject = "resources of an update".to_owned();
+    let value = portcullis_json::parse(resources_json, LIMITS).map_err(|cause| {
+        let expected = "JSON that all readers read alike".to_owned();
+        malformed(subject.clone(), expected, cause.to_string())
+    })?;
+    schema::conform(&value, &RESOURCES).map_err(|fault| {
+        malformed(
+            format!("update {}", fault.pointer),
+            fault.expected,
+            fault.found.to_string(),
+        )
+    })?;
+    match value {
+        Value::Object(resources) => Ok(resources),
+        _ => Err(malformed(
+            subject,
+            "an object".to_owned(),
+            "null".to_owned(),
+        )),
+    }
+}
+
+fn refuse_loosening(
+    resources: &Map<String, Value>,
+    ceilings: &ResourceCeilings,
+    review: &mut Review,
+) {
+    let number = |part: &str, key: &str| resources.get(part).and_then(|it| it.get(key));
+    for (part, key, ceiling) in [
+        ("memory", "limit", ceilings.memory_bytes),
+        ("memory", "swap", ceilings.swap_bytes),
+        ("pids", "limit", ceilings.pids),
+    ] {
+        let asked = number(part, key).and_then(Value::as_i64);
+        if let (Some(asked), Some(ceiling)) = (asked, ceiling)
+            && is_above(asked, ceiling)
+        {
+            let pointer = format!("/{part}/{key}");
+            review.refuse(
+                Code::UpdateDenied,
+                pointer,
+                format!("at most {ceiling}"),
+                asked.to_string(),
+            );
+        }
+    }
+    refuse_processor_time(resources, ceilings, review);
+    let asked = resources.get("hugepageLimits").and_then(Value::as_array);
+    for (index, asked) in asked.into_iter().flatten().enumerate() {
+        let size = asked
+            .get("pageSize")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let limit = asked.get("limit").and_then(Value::as_u64).unwrap_or(0);
+        if let Some(ceiling) = ceilings
+            .hugepages
+            .get(size)
+            .filter(|ceiling| limit > **ceiling)
+        {
+            let pointer = format!("/hugepageLimits/{index}");
+            review.refuse(
+                Code::UpdateDenied,
+                pointer,
+                format!("at most {ceiling}"),
+                limit.to_string(),
+            );
+        }
+    }
+}
+
+/// -1 lifts a limit, 0 leaves it as it is.
+const fn is_above(asked: i64, ceiling: i64) -> bool {
+    asked > ceiling || asked < 0
+}
+
+/// The share of one processor counts, so quota and period are judged together. A part that is
+/// absent or 0 stays as it is.
+fn refuse_processor_time(
+    resources: &Map<String, Value>,
+    ceilings: &ResourceCeilings,
+    review: &mut Review,
+) {
+    let Some(ceiling) = ceilings.cpu else { return };
+    let number = |key: &str| resources.get("cpu").and_then(|it| it.get(key));
+    let quota = number("quota")
+        .and_then(Value::as_i64)
+        .filter(|quota| *quota != 0);
+    let period = number("period")
+        .and_then(Value::as_u64)
+        .filter(|period| *period != 0);
+    if quota.is_none() && period.is_none() {
+        return;
+    }
+    let quota = quota.unwrap_or(ceiling.quota_us);
+    let asked_period = period.unwrap_or(ceiling.period_us);
+    let share = |quota: i64, period: u64| i128::from(quota).saturating_mul(i128::from(period));
+    if quota < 0 || share(quota, ceiling.period_us) > share(ceiling.quota_us, asked_period) {
+        let expected = format!(
+            "at most {} µs in {} µs",
+            ceiling.quota_us, ceiling.period_us
+        );
+        let found = format!("{quota} µs in {asked_period} µs");
+        review.refuse(Code::UpdateDenied, "/cpu/quota", expected, found);
+    }
+}
+
+fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+    let unified = resources.get("unified").and_then(Value::as_object);
+    for (key, value) in unified.into_iter().flatten() {
+        if !baseline.unified.contains(key) {
+            review.refuse(
+                Code::UpdateDenied,
+                "/unified",
+                "a key of the profile",
+                quote(key),
+            );
+        } else if key == "memory.swap.max" && baseline.ceilings.swap_bytes.is_some() {
+            // The same limit by another name, which would go round the ceiling.
+            let found = quote(value.as_str().unwrap_or_default());
+            review.refuse(
+                Code::UpdateDenied,
+                "/unified/memory.swap.max",
+                "memory.swap",
+                found,
+            );
+        }
+    }
+}
+
+// === impl ClampedUpdate ===
+
+impl ClampedUpdate {
+    /// Canonical JSON for the runtime's `--resources` file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical_bytes(&self.resources)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -257,7 +257,8 @@ static LINUX: Node = Object(&[
     ),
 ]);
 
-static SECCOMP: Node = Object(&[
+/// `linux.seccomp`; also the seccomp list of a profile.
+pub(crate) static SECCOMP: Node = Object(&[
     ("defaultAction", &Text),
     ("defaultErrnoRet", &U32),
     ("architectures", &TEXTS),

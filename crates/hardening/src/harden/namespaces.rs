@@ -1,0 +1,84 @@
+//! Namespaces: the container's own, or its pod's, never the host's.
+
+use portcullis_gate::{Code, quote};
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use crate::facts::{NamespaceKind, NamespaceOrigin};
+use crate::oci_config::text;
+use crate::review::{Review, take_array};
+
+pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let rules = &context.profile.rules().namespaces;
+    let mut namespaces = take_array(linux, "namespaces");
+    let mut present = Vec::with_capacity(namespaces.len());
+    for (index, namespace) in namespaces.iter().enumerate() {
+        let Some(namespace) = namespace.as_object() else {
+            continue;
+        };
+        let pointer = format!("/linux/namespaces/{index}");
+        let Some(kind) = NamespaceKind::of_name(text(namespace, "type")) else {
+            let found = quote(text(namespace, "type"));
+            review.refuse(
+                Code::OciFieldDenied,
+                pointer,
+                "a known namespace type",
+                found,
+            );
+            continue;
+        };
+        if present.contains(&kind) {
+            let found = format!("{kind} twice");
+            review.refuse(Code::OciConfigMalformed, &pointer, "each type once", found);
+        }
+        present.push(kind);
+        if !text(namespace, "path").is_empty() {
+            refuse_joined(kind, &pointer, context, review);
+        }
+    }
+    for kind in rules.required.iter().filter(|kind| !present.contains(kind)) {
+        let expected = format!("a {kind} namespace of its own");
+        let found = format!("the {kind} namespace of the host");
+        review.refuse(
+            Code::HostNamespaceDenied,
+            "/linux/namespaces",
+            expected,
+            found,
+        );
+    }
+    if rules.user_required && !present.contains(&NamespaceKind::User) {
+        review.refuse(
+            Code::UserNamespaceMissing,
+            "/linux/namespaces",
+            "a user namespace",
+            "none",
+        );
+    }
+    for kind in rules.add.iter().filter(|kind| !present.contains(kind)) {
+        let added = json!({"type": kind.as_str()});
+        let reason = "the host's own would show the layout of the host";
+        review.change("/linux/namespaces/-", Value::Null, added.clone(), reason);
+        namespaces.push(added);
+    }
+    linux.insert("namespaces".to_owned(), Value::Array(namespaces));
+}
+
+/// Judges a namespace that is joined by path.
+fn refuse_joined(kind: NamespaceKind, pointer: &str, context: Context<'_>, review: &mut Review) {
+    let expected = || format!("the {kind} namespace of a pod");
+    let found = match context.facts.namespaces.get(&kind) {
+        // The mounts of another container carry neither our masks nor our read-only root.
+        Some(NamespaceOrigin::Foreign) if kind == NamespaceKind::Mount => {
+            "that of another container"
+        }
+        Some(NamespaceOrigin::Foreign) => return,
+        Some(NamespaceOrigin::Host) => "that of the host",
+        None => "one that was not examined",
+    };
+    review.refuse(
+        Code::HostNamespaceDenied,
+        format!("{pointer}/path"),
+        expected(),
+        found,
+    );
+}

@@ -1,0 +1,363 @@
+//! Identity, capabilities and limits of the process.
+
+use portcullis_gate::{Code, quote};
+use serde_json::{Map, Value, json};
+
+use super::{Context, devices};
+use crate::capability::{CapabilitySet, CapabilitySets};
+use crate::facts::Rlimit;
+use crate::oci_config::{text, texts};
+use crate::path::lies_in_proc;
+use crate::profile::{RootUser, Unset};
+use crate::review::{Review, is_set, take_array};
+
+/// The score of a process that nobody adjusted.
+const NO_OOM_SCORE: i64 = 0;
+
+/// Refuses what only a privileged container has, before anything else, so that the first reason
+/// says what is wrong and not the first of forty consequences.
+pub(super) fn refuse_privileged(
+    process: &Map<String, Value>,
+    linux: &Map<String, Value>,
+    review: &mut Review,
+) {
+    let (requested, _) = requested_capabilities(process);
+    if requested.union().is_all() {
+        review.refuse(
+            Code::PrivilegedDenied,
+            "/process/capabilities",
+            "the capabilities of an ordinary container",
+            "all capabilities",
+        );
+    } else if devices::allows_every_device(linux) {
+        review.refuse(
+            Code::PrivilegedDenied,
+            "/linux/resources/devices",
+            "a list of devices",
+            "access to every device",
+        );
+    }
+}
+
+pub(super) fn harden(
+    process: &mut Map<String, Value>,
+    linux: &Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review,
+) {
+    if context.profile.rules().process.no_new_privileges {
+        let reason = "a setuid file would give rights";
+        review.set(process, "/process", "noNewPrivileges", true, reason);
+    }
+    refuse_root(process, linux, context, review);
+    harden_capabilities(process, context, review);
+    harden_rlimits(process, context, review);
+    refuse_scheduling(process, "", Code::SchedulerDenied, review);
+
+    let minimum = context.profile.rules().process.oom_score_adj_min;
+    let score = process
+        .get("oomScoreAdj")
+        .and_then(Value::as_i64)
+        .unwrap_or(NO_OOM_SCORE);
+    if score < i64::from(minimum) {
+        let expected = format!("at least {minimum}");
+        review.refuse(
+            Code::OomScoreDenied,
+            "/process/oomScoreAdj",
+            expected,
+            score.to_string(),
+        );
+    }
+    let cwd = text(process, "cwd");
+    if !cwd.starts_with('/') || lies_in_proc(cwd) {
+        review.refuse(
+            Code::WorkingDirectoryDenied,
+            "/process/cwd",
+            "an absolute path outside /proc",
+            quote(cwd),
+        );
+    }
+    refuse_labels(process, context, review);
+}
+
+// === capabilities ===
+
+/// The requested sets, and the first name that is no capability.
+pub(crate) fn requested_capabilities(
+    process: &Map<String, Value>,
+) -> (CapabilitySets, Option<&str>) {
+    let mut unknown = None;
+    let sets = process.get("capabilities").and_then(Value::as_object);
+    let mut read = |key| {
+        let mut set = CapabilitySet::EMPTY;
+        for name in sets.into_iter().flat_map(|sets| texts(sets, key)) {
+            match CapabilitySet::of_name(name) {
+                Some(one) => set = set.union(one),
+                None => unknown = unknown.or(Some(name)),
+            }
+        }
+        set
+    };
+    let sets = CapabilitySets {
+        bounding: read("bounding"),
+        effective: read("effective"),
+        inheritable: read("inheritable"),
+        permitted: read("permitted"),
+        ambient: read("ambient"),
+    };
+    (sets, unknown)
+}
+
+/// All five sets as OCI writes them; a set that is left out could be filled by a runtime.
+pub(crate) fn write_capabilities(sets: &CapabilitySets) -> Value {
+    let names = |set: CapabilitySet| set.names().collect::<Vec<_>>();
+    json!({
+        "bounding": names(sets.bounding),
+        "effective": names(sets.effective),
+        "inheritable": names(sets.inheritable),
+        "permitted": names(sets.permitted),
+        "ambient": names(sets.ambient),
+    })
+}
+
+fn harden_capabilities(
+    process: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review,
+) {
+    let rules = &context.profile.rules().capabilities;
+    let keep = context
+        .profile
+        .active(context.relaxations)
+        .fold(rules.keep, |keep, relaxation| {
+            keep.union(relaxation.capabilities)
+        });
+    let (requested, unknown) = requested_capabilities(process);
+    let excess = requested.union().difference(keep.union(rules.strip));
+    let found = match unknown {
+        Some(name) => Some(quote(name)),
+        None => (!excess.is_empty()).then(|| excess.to_string()),
+    };
+    if let Some(found) = found {
+        let expected = if keep.is_empty() {
+            format!("no capability in profile '{}'", context.profile.name())
+        } else {
+            format!(
+                "the {} capabilities of profile '{}'",
+                keep.names().count(),
+                context.profile.name()
+            )
+        };
+        review.refuse(
+            Code::CapabilityExcess,
+            "/process/capabilities",
+            expected,
+            found,
+        );
+        return;
+    }
+    let kept = requested.clamped(&CapabilitySets::uniform(keep));
+    let written = write_capabilities(&kept);
+    if process.get("capabilities") != Some(&written) {
+        // The same rights in another spelling are nothing that a reader needs to know about.
+        if requested != kept {
+            review.change(
+                "/process/capabilities",
+                requested.union().to_string(),
+                kept.union().to_string(),
+                "runtime callers give capabilities that nobody asked for",
+            );
+        }
+        process.insert("capabilities".to_owned(), written);
+    }
+}
+
+// === identity ===
+
+fn refuse_root(
+    process: &Map<String, Value>,
+    linux: &Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review,
+) {
+    let rules = &context.profile.rules().process;
+    if rules.root_user == RootUser::Permit || uid(process) != 0 {
+        return;
+    }
+    if !is_mapped(linux, 0, rules.mapped_uid_min) {
+        let expected = format!(
+            "a uid other than 0, or 0 mapped to {} or above",
+            rules.mapped_uid_min
+        );
+        review.refuse(Code::RootUserDenied, "/process/user", expected, "uid 0");
+    }
+}
+
+/// The uid of the process; the runtimes take 0 if there is none.
+pub(crate) fn uid(process: &Map<String, Value>) -> u64 {
+    id(process, "uid")
+}
+
+/// The number at `key` of the user, 0 if there is none.
+pub(super) fn id(process: &Map<String, Value>, key: &str) -> u64 {
+    process
+        .get("user")
+        .and_then(|user| user.get(key))
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
+}
+
+/// True if `uid` of the container is `minimum` or above on the host, through a user namespace
+/// that is made for the container. The mapping of one that is joined by path is not in the
+/// configuration, so it counts for nothing.
+pub(super) fn is_mapped(linux: &Map<String, Value>, uid: u64, minimum: u32) -> bool {
+    let namespaces = linux.get("namespaces").and_then(Value::as_array);
+    let own = namespaces
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .any(|namespace| text(namespace, "type") == "user" && text(namespace, "path").is_empty());
+    let mappings = linux.get("uidMappings").and_then(Value::as_array);
+    let number = |map: &Value, key| map.get(key).and_then(Value::as_u64).unwrap_or(0);
+    own && mappings.into_iter().flatten().any(|map| {
+        let offset = uid.checked_sub(number(map, "containerID"));
+        let inside = offset.is_some_and(|offset| offset < number(map, "size"));
+        let host = offset.and_then(|offset| number(map, "hostID").checked_add(offset));
+        inside && host.is_some_and(|host| host >= u64::from(minimum))
+    })
+}
+
+// === limits ===
+
+/// Reads an element of `rlimits`.
+pub(crate) fn rlimit(entry: &Value) -> Option<(&str, Rlimit)> {
+    let number = |key| entry.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let name = entry.get("type")?.as_str()?;
+    Some((
+        name,
+        Rlimit {
+            soft: number("soft"),
+            hard: number("hard"),
+        },
+    ))
+}
+
+pub(crate) fn write_rlimit(name: &str, limit: Rlimit) -> Value {
+    json!({"type": name, "soft": limit.soft, "hard": limit.hard})
+}
+
+fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let most = context.profile.rules().process.nofile_max;
+    let mut limits = take_array(process, "rlimits");
+    let none = Rlimit { soft: 0, hard: 0 };
+    let capped = |limit: Rlimit| {
+        let hard = limit.hard.min(most);
+        Rlimit {
+            soft: limit.soft.min(hard),
+            hard,
+        }
+    };
+    let (mut has_core, mut has_nofile) = (false, false);
+    for (index, entry) in limits.iter_mut().enumerate() {
+        let Some((name, limit)) = rlimit(entry) else {
+            continue;
+        };
+        let (wanted, reason) = match name {
+            "RLIMIT_CORE" => {
+                has_core = true;
+                (none, "a core file holds the secrets of its process")
+            }
+            "RLIMIT_NOFILE" => {
+                has_nofile = true;
+                (capped(limit), "more open files than the profile allows")
+            }
+            _ => continue,
+        };
+        if limit != wanted {
+            let written = write_rlimit(name, wanted);
+            let pointer = format!("/process/rlimits/{index}");
+            review.change(pointer, std::mem::take(entry), written.clone(), reason);
+            *entry = written;
+        }
+    }
+    if !has_core {
+        let written = write_rlimit("RLIMIT_CORE", none);
+        let reason = "a core file holds the secrets of its process";
+        review.change("/process/rlimits/-", Value::Null, written.clone(), reason);
+        limits.push(written);
+    }
+    if let (false, Some(inherited)) = (has_nofile, context.facts.inherited_nofile) {
+        let written = write_rlimit("RLIMIT_NOFILE", capped(inherited));
+        let reason = "what would be inherited, within the profile";
+        review.change("/process/rlimits/-", Value::Null, written.clone(), reason);
+        limits.push(written);
+    }
+    process.insert("rlimits".to_owned(), Value::Array(limits));
+}
+
+/// Refuses real-time classes, of the processor and of the disk.
+pub(crate) fn refuse_scheduling(
+    process: &Map<String, Value>,
+    parent: &str,
+    code: Code,
+    review: &mut Review,
+) {
+    let nested = |key: &str, name: &str| {
+        process
+            .get(key)
+            .and_then(|it| it.get(name))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let policy = nested("scheduler", "policy");
+    let ordinary = ["", "SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE", "SCHED_ISO"];
+    if !ordinary.contains(&policy) {
+        let pointer = format!("{parent}/scheduler/policy");
+        review.refuse(code, pointer, "no real-time class", quote(policy));
+    }
+    let class = nested("ioPriority", "class");
+    if !["", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"].contains(&class) {
+        let pointer = format!("{parent}/ioPriority/class");
+        review.refuse(code, pointer, "no real-time class", quote(class));
+    }
+}
+
+// === labels ===
+
+fn refuse_labels(process: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let rules = &context.profile.rules().lsm;
+    if context.facts.apparmor {
+        let label = text(process, "apparmorProfile");
+        let missing = label.is_empty() && rules.apparmor_unset == Unset::Refuse;
+        if missing || label == "unconfined" {
+            let found = if missing {
+                "none".to_owned()
+            } else {
+                quote(label)
+            };
+            let pointer = "/process/apparmorProfile";
+            review.refuse(Code::LsmLabelDenied, pointer, "an AppArmor profile", found);
+        }
+    }
+    if context.facts.selinux {
+        let label = text(process, "selinuxLabel");
+        let kind = label.split(':').nth(2).unwrap_or_default();
+        let missing = !is_set(process, "selinuxLabel");
+        if (missing && rules.selinux_unset == Unset::Refuse)
+            || (!missing && !rules.selinux_types.contains(kind))
+        {
+            let found = if missing {
+                "none".to_owned()
+            } else {
+                quote(label)
+            };
+            let pointer = "/process/selinuxLabel";
+            review.refuse(
+                Code::LsmLabelDenied,
+                pointer,
+                "a label of a container type",
+                found,
+            );
+        }
+    }
+}

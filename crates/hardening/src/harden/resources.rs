@@ -1,0 +1,101 @@
+//! Limits of the control group.
+
+use portcullis_gate::{Code, quote};
+use serde_json::{Map, Value};
+
+use super::Context;
+use crate::review::{Review, take_object};
+
+const PARENT: &str = "/linux/resources";
+
+pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let mut resources = take_object(linux, "resources");
+    harden_pids(&mut resources, context, review);
+    refuse_memory(&resources, context, review);
+    refuse_real_time(&resources, PARENT, Code::SchedulerDenied, review);
+    let allowed = &context.profile.rules().resources.unified;
+    let unified = resources.get("unified").and_then(Value::as_object);
+    for key in unified
+        .into_iter()
+        .flat_map(Map::keys)
+        .filter(|key| !allowed.contains(*key))
+    {
+        let pointer = format!("{PARENT}/unified");
+        review.refuse(
+            Code::ResourceDenied,
+            pointer,
+            "a key of the profile",
+            quote(key),
+        );
+    }
+    linux.insert("resources".to_owned(), Value::Object(resources));
+}
+
+fn harden_pids(resources: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let rules = &context.profile.rules().resources;
+    let mut pids = take_object(resources, "pids");
+    let asked = pids
+        .get("limit")
+        .and_then(Value::as_i64)
+        .filter(|limit| *limit > 0);
+    let (limit, reason) = match asked {
+        None => (rules.pids_default, "nothing would stop a fork bomb"),
+        Some(limit) => (
+            limit.min(rules.pids_max),
+            "more processes than the profile allows",
+        ),
+    };
+    review.set(&mut pids, "/linux/resources/pids", "limit", limit, reason);
+    resources.insert("pids".to_owned(), Value::Object(pids));
+}
+
+fn refuse_memory(resources: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let memory = resources.get("memory").and_then(Value::as_object);
+    let limit = memory
+        .and_then(|it| it.get("limit"))
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    if context.profile.rules().resources.memory_limit_required && limit <= 0 {
+        let pointer = format!("{PARENT}/memory/limit");
+        review.refuse(Code::ResourceExcess, pointer, "a limit in bytes", "none");
+    }
+    refuse_oom_exemption(resources, PARENT, Code::ResourceDenied, review);
+}
+
+/// Refuses to keep the OOM killer away: a full group would then stop instead of dying.
+pub(crate) fn refuse_oom_exemption(
+    resources: &Map<String, Value>,
+    parent: &str,
+    code: Code,
+    review: &mut Review,
+) {
+    let memory = resources.get("memory");
+    let exempt = memory
+        .and_then(|it| it.get("disableOOMKiller"))
+        .and_then(Value::as_bool);
+    if exempt == Some(true) {
+        review.refuse(
+            code,
+            format!("{parent}/memory/disableOOMKiller"),
+            "false",
+            "true",
+        );
+    }
+}
+
+/// Refuses real-time processor time.
+pub(crate) fn refuse_real_time(
+    resources: &Map<String, Value>,
+    parent: &str,
+    code: Code,
+    review: &mut Review,
+) {
+    let runtime = resources
+        .get("cpu")
+        .and_then(|it| it.get("realtimeRuntime"));
+    let runtime = runtime.and_then(Value::as_i64).unwrap_or(0);
+    if runtime != 0 {
+        let pointer = format!("{parent}/cpu/realtimeRuntime");
+        review.refuse(code, pointer, "no real-time class", format!("{runtime} µs"));
+    }
+}

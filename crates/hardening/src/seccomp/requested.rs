@@ -1,0 +1,98 @@
+//! The seccomp section that a configuration brings.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::condition::{Condition, Conjunction};
+use crate::oci_config::{text, texts};
+
+/// What a requested filter does with one call.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    /// The call passes if one of these holds.
+    pub pass: Vec<Conjunction>,
+    /// The call is stopped if one of these holds.
+    pub stop: Vec<Conjunction>,
+}
+
+/// A requested filter, by call.
+#[derive(Debug)]
+pub(super) struct Requested<'a> {
+    default_passes: bool,
+    calls: HashMap<&'a str, Rules>,
+}
+
+// === impl Requested ===
+
+impl<'a> Requested<'a> {
+    /// Reads a `linux.seccomp` section that conforms to the schema.
+    ///
+    /// What cannot be understood is read so that less passes.
+    pub(super) fn from_oci(section: &'a Map<String, Value>) -> Self {
+        let default_action = text(section, "defaultAction");
+        let mut calls: HashMap<&str, Rules> = HashMap::with_capacity(512);
+        let entries = section.get("syscalls").and_then(Value::as_array);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object) {
+            let action = text(entry, "action");
+            // The runtimes skip an entry that does what happens anyway.
+            if action == default_action {
+                continue;
+            }
+            let conjunctions = conjunctions(entry);
+            for name in texts(entry, "names") {
+                let rules = calls.entry(name).or_default();
+                match (&conjunctions, passes(action)) {
+                    (Some(all), true) => rules.pass.extend(all.iter().cloned()),
+                    (Some(all), false) => rules.stop.extend(all.iter().cloned()),
+                    (None, true) => {}
+                    (None, false) => rules.stop.push(Vec::new()),
+                }
+            }
+        }
+        Self {
+            default_passes: passes(default_action),
+            calls,
+        }
+    }
+
+    /// The conjunctions under which `name` passes, and those that stop it all the same.
+    pub(super) fn rules(&self, name: &str) -> (&[Conjunction], &[Conjunction]) {
+        const ALWAYS: &[Conjunction] = &[Vec::new()];
+        match (self.calls.get(name), self.default_passes) {
+            (None, true) => (ALWAYS, &[]),
+            (None, false) => (&[], &[]),
+            (Some(rules), true) => (ALWAYS, &rules.stop),
+            (Some(rules), false) => (&rules.pass, &rules.stop),
+        }
+    }
+}
+
+/// True for actions that let the call happen.
+fn passes(action: &str) -> bool {
+    matches!(action, "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG")
+}
+
+/// The conditions of an entry as alternatives; `None` if one cannot be read.
+///
+/// If an argument stands twice, runc, crun and youki make every condition a rule of its own:
+/// the entry then means "or" (opencontainers/runc#2735).
+fn conjunctions(entry: &Map<String, Value>) -> Option<Vec<Conjunction>> {
+    let args = entry
+        .get("args")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let mut conditions = args
+        .iter()
+        .map(Condition::from_oci)
+        .collect::<Option<Conjunction>>()?;
+    conditions.sort_unstable();
+    let repeated = conditions.windows(2).any(|pair| match pair {
+        [left, right] => left.index == right.index,
+        _ => false,
+    });
+    if repeated {
+        return Some(conditions.into_iter().map(|it| vec![it]).collect());
+    }
+    Some(vec![conditions])
+}
