@@ -1,0 +1,364 @@
+//! One launch: opened, decided, admitted. The order is fixed by the types: there is no way to an
+//! [`Admission`] that does not pass the gate, the hardening and the ledger.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_config::{Config, Effective, Mode};
+use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Operation};
+use portcullis_gate::{
+    Code, Decision, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
+};
+use portcullis_hardening::{Change, OciConfig, Profile, Relaxations, harden};
+use portcullis_host::FactsPolicy;
+
+use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
+use crate::options::RuntimeOptions;
+use crate::status::TaskError;
+
+mod admission;
+mod agent;
+mod clamp;
+mod created;
+mod docket;
+
+pub(crate) use admission::{Admission, recheck};
+pub(crate) use clamp::{admit_exec, admit_update};
+pub(crate) use created::Created;
+use docket::Docket;
+
+/// Annotation by which a pod asks for more tags than the node does.
+const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
+
+/// Annotation by which a pod asks for a stricter profile than the node does.
+const PROFILE: &str = "portcullis.dev/profile";
+
+/// What a launch is about, before anything was decided.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    docket: Docket,
+    bundle: PathBuf,
+    oci: OciConfig,
+    /// SHA-256 of the configuration as containerd wrote it.
+    before: String,
+    restore: bool,
+}
+
+/// A launch that the gate let pass, or that audit mode lets go on.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    launch: Launch,
+    permit: Option<Permit>,
+}
+
+// === impl Launch ===
+
+impl Launch {
+    /// Reads the node's configuration and the bundle's. Nothing is trusted yet.
+    ///
+    /// # Errors
+    ///
+    /// A fault, which stops the launch in audit mode too: the node's files or the bundle's
+    /// `config.json` cannot be used.
+    pub(crate) fn open(
+        namespace: &str,
+        id: &str,
+        bundle: &Path,
+        restore: bool,
+    ) -> Result<Self, TaskError> {
+        let operation = if restore {
+            Operation::Restore
+        } else {
+            Operation::Create
+        };
+        let mut docket = Docket::open(namespace, id, operation)?;
+        let path = bundle.join(CONFIG);
+        let bytes = match bundle::read(&path, MAX_CONFIG_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let expected = format!("a regular file of at most {MAX_CONFIG_BYTES} bytes");
+                return Err(docket.fault(
+                    Code::OciConfigMalformed,
+                    expected,
+                    quote(&error.to_string()),
+                ));
+            }
+        };
+        let oci = OciConfig::parse(&bytes).map_err(|refusals| docket.stop(refusals))?;
+        docket.describe(|annotation| oci.annotation(annotation));
+        Ok(Self {
+            docket,
+            bundle: bundle.to_owned(),
+            before: docket::sha256_hex(&bytes),
+            oci,
+            restore,
+        })
+    }
+
+    /// Asks the agent and decides.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`], recorded in the ledger if the agent answers at all.
+    pub(crate) async fn decide(mut self) -> Result<Decided, TaskError> {
+        if self.restore {
+            let refusal = Refusal::new(
+                Code::RestoreDenied,
+                self.docket.subject(),
+                "a start from its image",
+                "a restore from a checkpoint",
+            );
+            self.docket.refuse(refusal.into()).await?;
+        }
+        let effective = match self.effective() {
+            Ok(effective) => effective,
+            Err(refusals) => return Err(self.docket.refuse_always(refusals).await),
+        };
+        self.docket.record.profile = Some(effective.profile.clone());
+        let permit = match ask_gate(&self.docket, &effective.policy, effective.require_tags).await {
+            Ok(Decision::Permitted(permit)) => {
+                self.docket.record.verdict_sha256 = Some(permit.verdict_sha256.clone());
+                Some(permit)
+            }
+            Ok(Decision::Refused(refusals) | Decision::Undecided(refusals)) => {
+                self.docket.refuse(refusals).await?;
+                None
+            }
+            Err(fault) => return Err(self.docket.refuse_always(fault).await),
+        };
+        Ok(Decided {
+            launch: self,
+            permit,
+        })
+    }
+
+    /// Node policy for this container, tightened by what its pod asks for.
+    fn effective(&self) -> Result<Demands, Refusals> {
+        let mut effective = self.docket.effective();
+        if let Some(wanted) = self.oci.annotation(PROFILE) {
+            effective.tighten_profile(wanted)?;
+        }
+        let require_tags = match self.oci.annotation(REQUIRE_TAGS).map(Requirement::parse) {
+            None => Vec::new(),
+            Some(Ok(requirement)) => vec![requirement],
+            Some(Err(error)) => {
+                return Err(Refusal::new(
+                    Code::TagRequirementMalformed,
+                    format!("annotation '{REQUIRE_TAGS}'"),
+                    "a Kubernetes label selector",
+                    quote(&error.to_string()),
+                )
+                .into());
+            }
+        };
+        Ok(Demands {
+            policy: effective.policy,
+            profile: effective.profile,
+            require_tags,
+        })
+    }
+}
+
+/// What this launch must meet.
+struct Demands {
+    policy: portcullis_gate::LaunchPolicy,
+    profile: String,
+    require_tags: Vec<Requirement>,
+}
+
+/// The gate's decision on a live snapshot.
+async fn ask_gate(
+    docket: &Docket,
+    policy: &portcullis_gate::LaunchPolicy,
+    require_tags: Vec<Requirement>,
+) -> Result<Decision, Refusals> {
+    let keys = portcullis_config::trusted_keys()?;
+    let moment = docket::moment()?;
+    let request = LaunchRequest {
+        node: docket.config.node_name.clone(),
+        subject: docket.subject(),
+        require_tags,
+    };
+    let snapshot = agent::snapshot(docket.config.snapshot_deadline).await;
+    Ok(portcullis_gate::decide(
+        policy,
+        &keys,
+        &request,
+        snapshot.as_ref(),
+        &moment,
+    ))
+}
+
+// === impl Decided ===
+
+impl Decided {
+    /// Hardens the configuration, writes it into the bundle and records the launch.
+    ///
+    /// `rootfs` must be mounted: what is added to the configuration depends on what the image
+    /// has at `/tmp`, `/var/tmp` and `/run`.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`]: the configuration asks for what the profile denies, or the ledger
+    /// does not take the record.
+    pub(crate) async fn admit(
+        mut self,
+        rootfs: &Path,
+        options: &RuntimeOptions,
+    ) -> Result<Admission, TaskError> {
+        let docket = &mut self.launch.docket;
+        let name = if options.binary_name.is_empty() {
+            docket.config.runtime.binary.clone()
+        } else {
+            options.binary_name.clone()
+        };
+        let runtime_binary = match portcullis_host::runtime_binary(Path::new(&name)) {
+            Ok(binary) => binary.path().to_owned(),
+            Err(error) => {
+                let refusal = Refusal::new(
+                    Code::RuntimeUntrusted,
+                    format!("OCI runtime {}", quote(&name)),
+                    "a program owned by root and writable by nobody else",
+                    quote(&crate::log::chain(&error)),
+                );
+                return Err(docket.refuse_always(refusal.into()).await);
+            }
+        };
+        let (config, baseline) = match hardened(docket, &self.launch.oci, rootfs) {
+            Ok(hardened) => {
+                docket.record.changes = hardened.changes.iter().map(change_record).collect();
+                (hardened.config, Some(hardened.baseline))
+            }
+            Err(refusals) => {
+                docket.refuse(refusals).await?;
+                (self.launch.oci.clone(), None)
+            }
+        };
+        // Audit mode changes nothing: it shows what enforcing would do.
+        let audit = docket.config.mode == Mode::Audit;
+        let bytes = if audit {
+            self.launch.oci.to_bytes()
+        } else {
+            config.to_bytes()
+        };
+        let after = docket::sha256_hex(&bytes);
+        docket.record.config_sha256 = Some(ConfigDigests {
+            before: self.launch.before.clone(),
+            after: after.clone(),
+        });
+        docket.record_permitted().await?;
+        write(
+            &self.launch.bundle,
+            &bytes,
+            &runtime_binary,
+            options,
+            &docket.config,
+        )?;
+        Ok(Admission {
+            namespace: docket.record.container.namespace.clone(),
+            container: docket.record.container.clone(),
+            permit: self.permit,
+            policy: docket.effective().policy,
+            baseline: baseline.filter(|_| !audit),
+            config_sha256: after,
+            audit,
+            shares_pid_namespace: admission::shares_pid_namespace(&self.launch.oci),
+            systemd_cgroup: wants_systemd(&docket.config, &self.launch.oci),
+            runtime_binary,
+        })
+    }
+}
+
+/// The profile's view of the configuration.
+fn hardened(
+    docket: &Docket,
+    oci: &OciConfig,
+    rootfs: &Path,
+) -> Result<portcullis_hardening::Hardened, Refusals> {
+    let profile_name = docket
+        .record
+        .profile
+        .as_deref()
+        .unwrap_or(&docket.config.default_profile);
+    let profile: Profile = portcullis_config::profile(profile_name)?;
+    let policy = FactsPolicy {
+        mounts_allow: docket
+            .config
+            .mounts_allow
+            .iter()
+            .map(PathBuf::from)
+            .collect(),
+        ..FactsPolicy::default()
+    };
+    let facts = portcullis_host::open_rootfs(rootfs)
+        .and_then(|fd| portcullis_host::facts(oci, Some(std::os::fd::AsFd::as_fd(&fd)), &policy))
+        .map_err(|error| Refusals::from(error.refusal()))?;
+    let relaxations: Relaxations = docket
+        .relaxations(|name| oci.annotation(name))
+        .into_iter()
+        .collect();
+    harden(oci.clone(), &profile, &facts, &relaxations)
+}
+
+/// The hardened configuration, and what `delete` must know if this process is gone by then.
+fn write(
+    bundle: &Path,
+    config: &[u8],
+    binary: &Path,
+    options: &RuntimeOptions,
+    node: &Config,
+) -> Result<(), TaskError> {
+    let path = bundle.join(CONFIG);
+    bundle::replace(&path, config).map_err(|source| TaskError::Bundle {
+        verb: "write",
+        path: path.display().to_string(),
+        source,
+    })?;
+    Created {
+        binary: binary.display().to_string(),
+        root: options.root.clone(),
+        systemd_cgroup: options.systemd_cgroup || node.runtime.systemd_cgroup,
+    }
+    .write(bundle)
+}
+
+/// The node says so, or the cgroup path has systemd's form `slice:prefix:name`.
+fn wants_systemd(config: &Config, oci: &OciConfig) -> bool {
+    let by_path = || {
+        let path = oci.cgroups_path().unwrap_or_default();
+        !path.starts_with('/') && path.split(':').count() == 3
+    };
+    config.runtime.systemd_cgroup || by_path()
+}
+
+fn change_record(change: &Change) -> ChangeRecord {
+    ChangeRecord {
+        pointer: change.pointer.clone(),
+        from: change.from.clone(),
+        to: change.to.clone(),
+        reason: change.reason.clone(),
+    }
+}
+
+/// Names for one container in records and refusals, from the annotations that CRI sets.
+fn container_record<'a>(
+    namespace: &str,
+    id: &str,
+    annotation: impl Fn(&str) -> Option<&'a str>,
+) -> ContainerRecord {
+    let named = |key: &str| annotation(key).map(str::to_owned);
+    ContainerRecord {
+        namespace: namespace.to_owned(),
+        id: id.to_owned(),
+        sandbox_id: named("io.kubernetes.cri.sandbox-id"),
+        pod: named("io.kubernetes.cri.sandbox-name"),
+        pod_namespace: named("io.kubernetes.cri.sandbox-namespace"),
+        pod_uid: named("io.kubernetes.cri.sandbox-uid"),
+        name: named("io.kubernetes.cri.container-name"),
+        image: named("io.kubernetes.cri.image-name"),
+    }
+}
+
+/// The effective settings of a docket's namespace.
+fn effective_of<'a>(config: &'a Config, policy_namespace: &str) -> Effective<'a> {
+    config.effective(policy_namespace)
+}

@@ -1,0 +1,221 @@
+//! The paper trail of one decision: its reference, its record, and the one way to refuse.
+
+use std::time::{Instant, SystemTime};
+
+use portcullis_attestation::boot_id::BootId;
+use portcullis_config::{Config, Effective, Mode, namespace_of};
+use portcullis_gate::record::{LaunchRecord, Operation};
+use portcullis_gate::{Code, Moment, RecordId, Refusal, Refusals, quote};
+use sha2::{Digest, Sha256};
+
+use super::{agent, container_record, effective_of};
+use crate::log;
+use crate::status::TaskError;
+
+/// One decision in the making.
+#[derive(Debug)]
+pub(super) struct Docket {
+    pub(super) config: Config,
+    pub(super) record: LaunchRecord,
+    id: RecordId,
+    policy_namespace: String,
+    begun: Instant,
+}
+
+// === impl Docket ===
+
+impl Docket {
+    /// Begins a decision under the node's present configuration.
+    ///
+    /// # Errors
+    ///
+    /// A fault: no randomness, or a configuration that cannot be used.
+    pub(super) fn open(
+        namespace: &str,
+        container: &str,
+        operation: Operation,
+    ) -> Result<Self, TaskError> {
+        let id = record_id()?;
+        let config = portcullis_config::load().map_err(|refusals| {
+            log::error(&refusals.line(&id));
+            TaskError::Refused { refusals, id }
+        })?;
+        let container = container_record(namespace, container, |_| None);
+        let record = LaunchRecord::new(id, operation, config.node_name.clone(), container);
+        let policy_namespace = namespace.to_owned();
+        Ok(Self {
+            config,
+            record,
+            id,
+            policy_namespace,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Learns pod and container names, and with them whose namespace policy applies.
+    pub(super) fn describe<'a>(&mut self, annotation: impl Fn(&str) -> Option<&'a str>) {
+        let container = &self.record.container;
+        let (namespace, id) = (container.namespace.clone(), container.id.clone());
+        self.record.container = container_record(&namespace, &id, &annotation);
+        // Owned by the docket: the annotations live in the configuration.
+        let named = annotation("io.kubernetes.cri.sandbox-namespace").map(str::to_owned);
+        self.policy_namespace = namespace_of(&namespace, |_| named.as_deref()).to_owned();
+    }
+
+    /// The settings for this container's namespace.
+    pub(super) fn effective(&self) -> Effective<'_> {
+        effective_of(&self.config, &self.policy_namespace)
+    }
+
+    /// Relaxations that hold for this container, and a note of them in the record.
+    pub(super) fn relaxations<'a>(
+        &self,
+        annotation: impl Fn(&str) -> Option<&'a str>,
+    ) -> Vec<String> {
+        let image = annotation("io.kubernetes.cri.image-name").unwrap_or_default();
+        let Some((_, digest)) = image.split_once('@') else {
+            return Vec::new();
+        };
+        self.effective()
+            .relaxations_for(digest, unix_s())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What a refusal names: the container as its operator knows it.
+    pub(super) fn subject(&self) -> String {
+        let container = &self.record.container;
+        let name = container.name.as_deref().or(container.pod.as_deref());
+        format!("container {}", quote(name.unwrap_or(&container.id)))
+    }
+
+    /// A fault about the container itself, not recorded yet.
+    pub(super) fn fault(&self, code: Code, expected: String, found: String) -> TaskError {
+        self.stop(Refusal::new(code, self.subject(), expected, found).into())
+    }
+
+    /// Ends the launch without asking the agent.
+    pub(super) fn stop(&self, refusals: Refusals) -> TaskError {
+        log::warn(&refusals.line(&self.id));
+        TaskError::Refused {
+            refusals,
+            id: self.id,
+        }
+    }
+
+    /// Ends the launch, in audit mode too, and records why.
+    pub(super) async fn refuse_always(&mut self, refusals: Refusals) -> TaskError {
+        self.tell(&refusals, false).await;
+        self.stop(refusals)
+    }
+
+    /// Ends the launch and records why; in audit mode records "would refuse" and lets it go on,
+    /// unless the refusal is a fault.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`].
+    pub(super) async fn refuse(&mut self, refusals: Refusals) -> Result<(), TaskError> {
+        let fault = refusals.kind() == portcullis_gate::Kind::Fault;
+        let audit = self.config.mode == Mode::Audit && !fault;
+        self.tell(&refusals, audit).await;
+        if audit {
+            log::warn(&format!(
+                "audit mode would refuse: {}",
+                refusals.line(&self.id)
+            ));
+            return Ok(());
+        }
+        Err(self.stop(refusals))
+    }
+
+    /// Records the launch as permitted. Without a record there is no launch.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`] with `record-failed`, in enforcing mode.
+    pub(super) async fn record_permitted(&mut self) -> Result<(), TaskError> {
+        self.record.latency_us = self.elapsed_us();
+        let Err(reason) = agent::record(&self.record, self.config.snapshot_deadline).await else {
+            return Ok(());
+        };
+        let refusal = Refusal::new(
+            Code::RecordFailed,
+            self.subject(),
+            "a ledger record of the launch",
+            quote(&reason),
+        );
+        if self.config.mode == Mode::Audit {
+            log::error(&format!(
+                "audit mode would refuse: {}",
+                Refusals::from(refusal).line(&self.id)
+            ));
+            return Ok(());
+        }
+        Err(self.stop(refusal.into()))
+    }
+
+    async fn tell(&mut self, refusals: &Refusals, audit: bool) {
+        let mut record = self.record.clone().refused(refusals, audit);
+        record.latency_us = self.elapsed_us();
+        if let Err(reason) = agent::record(&record, self.config.snapshot_deadline).await {
+            // The container does not start either way; the line in containerd's log remains.
+            log::error(&format!(
+                "cannot record refusal {}: {reason}, ignoring",
+                self.id
+            ));
+        }
+        if audit {
+            self.record = record;
+        }
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Now, and the boot this is: read here, not believed from the agent.
+///
+/// # Errors
+///
+/// `host-unreadable`.
+pub(super) fn moment() -> Result<Moment, Refusals> {
+    let text = portcullis_host::boot_id().map_err(|error| Refusals::from(error.refusal()))?;
+    let boot_id = BootId::parse(&text).ok_or_else(|| {
+        let expected = "a UUID in lower case";
+        Refusal::new(
+            Code::HostUnreadable,
+            "boot id of this host",
+            expected,
+            quote(&text),
+        )
+    })?;
+    Ok(Moment {
+        unix_s: unix_s(),
+        boot_id,
+        newest_seen: None,
+    })
+}
+
+/// Seconds since 1970; a clock before that reads as 0, at which every verdict is premature.
+pub(super) fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// SHA-256 as lower-case hex.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    portcullis_attestation::hex::encode(&Sha256::digest(bytes))
+}
+
+fn record_id() -> Result<RecordId, TaskError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| TaskError::Bundle {
+        verb: "read",
+        path: "the kernel's random numbers".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(RecordId(bytes))
+}

@@ -1,0 +1,169 @@
+//! The long-lived half: one thread that serves the Task API for one pod.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use containerd_shim_protos::shim_async::create_task;
+use futures_core::Stream;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use ttrpc::asynchronous::Server;
+use ttrpc::asynchronous::transport::Listener;
+
+use crate::events::Events;
+use crate::options::RuntimeOptions;
+use crate::service::TaskService;
+use crate::socket::is_root_peer;
+use crate::task::Shim;
+use crate::{log, sys};
+
+/// Service names under which the same methods are offered. Their messages are wire-identical;
+/// containerd 1.6 and 1.7 call v2, later ones v3.
+const TASK_V2: &str = "containerd.task.v2.Task";
+
+/// A server that never got a task, because containerd went away in between, ends itself.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What `start` hands to the server.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// containerd namespace of every task here.
+    pub(crate) namespace: String,
+    /// The bound socket's path, removed at the end.
+    pub(crate) socket: PathBuf,
+    /// containerd's ttrpc socket for events, if it has one.
+    pub(crate) events_address: Option<String>,
+    /// Runtime options of the bootstrap message, used where a Create carries none.
+    pub(crate) default_options: RuntimeOptions,
+}
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The executor.
+    #[error("cannot start the event loop")]
+    Runtime(#[source] io::Error),
+    /// A signal handler.
+    #[error("cannot watch signals")]
+    Signals(#[source] io::Error),
+    /// The listener.
+    #[error("cannot serve on the task socket")]
+    Listen(#[source] io::Error),
+    /// ttrpc.
+    #[error("cannot start the task service")]
+    Serve(#[source] ttrpc::Error),
+}
+
+/// Serves until the last task is deleted and containerd asks for shutdown.
+///
+/// # Errors
+///
+/// [`ServerError`]; the socket is removed in any case.
+pub(crate) fn run(settings: Settings, listener: StdListener) -> Result<(), ServerError> {
+    let path = settings.socket.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(ServerError::Runtime)?;
+    let served = runtime.block_on(serve(settings, listener));
+    // The bundle and the socket are containerd's view of us: gone first, then the process.
+    drop(std::fs::remove_file(path));
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: Settings, listener: StdListener) -> Result<(), ServerError> {
+    listener
+        .set_nonblocking(true)
+        .map_err(ServerError::Listen)?;
+    let listener = UnixListener::from_std(listener).map_err(ServerError::Listen)?;
+    let children = signal(SignalKind::child()).map_err(ServerError::Signals)?;
+    let terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    let events = Events::forward_to(settings.events_address.clone(), &settings.namespace);
+    let shim = Arc::new(Shim::new(settings, events.clone()));
+
+    tokio::spawn(reap(Arc::clone(&shim), children));
+    tokio::spawn(end_on_request(Arc::clone(&shim), terminate));
+
+    let service = Arc::new(TaskService::new(Arc::clone(&shim)));
+    let v3 = create_task(service.clone());
+    let v2 = create_task(service)
+        .into_values()
+        .map(|service| (TASK_V2.to_owned(), service));
+    let mut server = Server::new()
+        .add_listener(Listener::new(RootPeers(listener)))
+        .register_service(v3)
+        .register_service(v2.collect());
+    server.start().await.map_err(ServerError::Serve)?;
+    sys::trim_heap();
+
+    shim.ended().await;
+    // The answer to Shutdown is still on its way out.
+    server.stop_listen().await;
+    events.flush().await;
+    Ok(())
+}
+
+/// Collects every child that ended, the runtime's orphans included.
+async fn reap(shim: Arc<Shim>, mut children: Signal) {
+    while children.recv().await.is_some() {
+        shim.reap();
+    }
+}
+
+/// SIGTERM ends an empty server; one with tasks stays. So does a server nobody ever used end.
+async fn end_on_request(shim: Arc<Shim>, mut terminate: Signal) {
+    let unused = tokio::time::sleep(IDLE_LIMIT);
+    tokio::pin!(unused);
+    loop {
+        tokio::select! {
+            received = terminate.recv() => if received.is_none() { return },
+            () = &mut unused, if !unused.is_elapsed() => {
+                if !shim.is_unused() { continue; }
+            }
+        }
+        if shim.end_if_empty() {
+            return;
+        }
+        log::warn("asked to end while tasks exist, ignoring");
+    }
+}
+
+/// Accepts connections of root processes only; others are closed before a byte is read.
+struct RootPeers(UnixListener);
+
+// === impl RootPeers ===
+
+impl Stream for RootPeers {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.0.poll_accept(context) {
+                Poll::Ready(Ok((stream, _))) if is_root_peer(&stream) => {
+                    return Poll::Ready(Some(Ok(stream)));
+                }
+                Poll::Ready(Ok(_)) => {
+                    log::warn("refused a connection from a process that is not root");
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Runs `work` to its end even if the caller's connection goes away in the middle: a launch that
+/// is half made must be finished or undone, not forgotten.
+pub(crate) async fn uninterrupted<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    tokio::spawn(work).await.ok()
+}

@@ -1,0 +1,141 @@
+//! Every `unsafe` operation of the shim, each behind a safe function.
+#![expect(
+    unsafe_code,
+    reason = "fork, pre_exec, ioctl and descriptors received by number have no safe form"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, fork};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Which side of [`fork_server`] runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The caller, which goes on to answer containerd.
+    Parent {
+        /// Process id of the server.
+        server_pid: i32,
+    },
+    /// The new process, which goes on to serve.
+    Server,
+}
+
+/// Forks without executing again, so that the server starts with everything already loaded.
+///
+/// # Errors
+///
+/// The errno of `fork(2)`; `EBUSY` if a second thread exists, because a fork would then copy
+/// locks in an unknown state.
+pub(crate) fn fork_server() -> io::Result<Side> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: the process has exactly one thread (counted above, and nothing here starts one),
+    // so the child inherits no lock held by a thread that does not exist in it.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Side::Parent {
+            server_pid: child.as_raw(),
+        }),
+        ForkResult::Child => Ok(Side::Server),
+    }
+}
+
+/// Marks every descriptor from 3 up close-on-exec, so that nothing containerd leaked to us
+/// reaches the runtime or a container.
+///
+/// # Errors
+///
+/// The errno of `close_range(2)` (kernel 5.11 for the flag used).
+pub(crate) fn cloexec_all() -> io::Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing, it only sets a flag on
+    // descriptors; no descriptor owned by Rust code changes its meaning.
+    let result = unsafe {
+        libc::close_range(
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC.cast_signed(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Makes the kernel kill `command`'s process when the shim dies, so that no runtime outlives a
+/// killed shim and finishes a launch that nobody decided.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec and makes one system call; it does not
+    // allocate, take locks or touch Rust state.
+    unsafe {
+        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+    }
+}
+
+nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
+
+/// Sets the size of the terminal behind `console` in character cells.
+///
+/// # Errors
+///
+/// The errno of the `TIOCSWINSZ` ioctl.
+pub(crate) fn set_terminal_size(
+    console: BorrowedFd<'_>,
+    columns: u16,
+    rows: u16,
+) -> io::Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is borrowed for the length of the call, and `size` is a valid
+    // winsize that the kernel only reads.
+    unsafe { tiocswinsz(console.as_raw_fd(), &raw const size) }?;
+    Ok(())
+}
+
+/// Takes ownership of a descriptor that the kernel installed for us through `SCM_RIGHTS`.
+pub(crate) fn own_received(fd: RawFd) -> OwnedFd {
+    // SAFETY: called only with numbers from the control message of a `recvmsg` that just
+    // succeeded; the kernel opened them for this process and nobody else has seen them.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Lets the event loop watch `fd`, which it owns from then on.
+///
+/// # Errors
+///
+/// The errno of `epoll_ctl(2)`.
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the returned value, which removes it from the event
+    // loop before it closes it; nobody else can close it or let its number mean another file.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Gives free heap pages back to the kernel; called after the one large allocation burst of a
+/// launch (configuration, verdict), because memory per pod is a promise.
+pub(crate) fn trim_heap() {
+    // SAFETY: `malloc_trim` only works on the allocator's own state and is thread safe.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Sends a signal that has no name in `nix`, the real-time ones.
+///
+/// # Errors
+///
+/// The errno of `kill(2)`.
+pub(crate) fn kill_by_number(pid: i32, signal: i32) -> nix::Result<()> {
+    // SAFETY: `kill` takes two numbers and touches no memory of ours.
+    let result = unsafe { libc::kill(pid, signal) };
+    nix::errno::Errno::result(result).map(drop)
+}

@@ -1,0 +1,218 @@
+//! The tasks of one pod: what exists, in which state, and who waits for what.
+//!
+//! There is one thread. The lock around the state is therefore never contended; it is held for
+//! the length of a look or an edit, never while a runtime command runs, so a hung `create` of
+//! one container delays nobody else. What must not happen twice at once to one container is
+//! serialised by that container's own [`Lifecycle`].
+
+use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SIGKILL, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::sync::{Notify, oneshot};
+
+use crate::events::Events;
+use crate::runtime::{COMMAND_LIMIT, Call, RuntimeError};
+use crate::server::Settings;
+use crate::status::TaskError;
+
+mod container;
+mod create;
+mod exec;
+mod exit;
+mod lifecycle;
+mod process;
+mod query;
+
+pub(crate) use container::Container;
+pub(crate) use process::{Exit, Phase, Process};
+
+/// Serialises create, start, pause, resume, update and delete of one container.
+pub(crate) type Lifecycle = Arc<tokio::sync::Mutex<()>>;
+
+/// Everything the server knows.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) settings: Settings,
+    pub(crate) events: Events,
+    state: Mutex<State>,
+    end: Notify,
+}
+
+/// The part that changes.
+#[derive(Debug, Default)]
+struct State {
+    containers: HashMap<String, Slot>,
+    /// Runtime commands that somebody waits for.
+    calls: HashMap<i32, oneshot::Sender<ExitStatus>>,
+    /// Ends of processes that nobody knows yet, kept while a launch may still name them.
+    early_exits: HashMap<u32, Exit>,
+    launches_in_flight: usize,
+    /// Numbers the files of runtime calls.
+    calls_made: u64,
+    used: bool,
+    ended: bool,
+}
+
+/// A container id is taken from the moment Create begins.
+#[derive(Debug)]
+enum Slot {
+    Creating,
+    Ready(Box<Container>),
+}
+
+/// A launch during which an unknown process may end before we learn its pid.
+struct Launching<'a>(&'a Shim);
+
+// === impl Shim ===
+
+impl Shim {
+    /// A server without tasks.
+    pub(crate) fn new(settings: Settings, events: Events) -> Self {
+        Self {
+            settings,
+            events,
+            state: Mutex::default(),
+            end: Notify::new(),
+        }
+    }
+
+    /// Resolves when the server should end.
+    pub(crate) async fn ended(&self) {
+        self.end.notified().await;
+    }
+
+    /// Whether no Create ever arrived.
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.lock().used
+    }
+
+    /// Ends the server if it has no tasks; says whether it does.
+    pub(crate) fn end_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        if state.containers.is_empty() {
+            state.ended = true;
+            self.end.notify_one();
+        }
+        state.ended
+    }
+
+    /// Runs `call` to its end, or kills it after [`COMMAND_LIMIT`].
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`].
+    pub(crate) async fn run(&self, mut call: Call) -> Result<Option<u32>, RuntimeError> {
+        let verb = call.verb;
+        let (pid, ended) = self.spawn(&mut call)?;
+        let Ok(status) = tokio::time::timeout(COMMAND_LIMIT, ended).await else {
+            // Still our child and not waited for, so the pid cannot be another process's.
+            if let Err(errno) = kill(Pid::from_raw(pid), SIGKILL) {
+                crate::log::error(&format!("cannot kill late OCI runtime {verb}: {errno}"));
+            }
+            return Err(RuntimeError::TimedOut {
+                verb,
+                limit: COMMAND_LIMIT,
+            });
+        };
+        call.finish(status.map_err(|_| RuntimeError::Interrupted { verb })?)
+    }
+
+    /// Starts the command and registers for its end before anybody can collect it.
+    fn spawn(&self, call: &mut Call) -> Result<(i32, oneshot::Receiver<ExitStatus>), RuntimeError> {
+        let mut state = self.lock();
+        let child = call.command.spawn().map_err(|source| RuntimeError::Spawn {
+            binary: call.command.get_program().into(),
+            source,
+        })?;
+        // The command holds the child's ends of the pipes: as long as it lives, no end of file.
+        call.command.stdin(std::process::Stdio::null());
+        call.command.stdout(std::process::Stdio::null());
+        call.command.stderr(std::process::Stdio::null());
+        let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
+        let (sender, receiver) = oneshot::channel();
+        state.calls.insert(pid, sender);
+        Ok((pid, receiver))
+    }
+
+    /// Collects all children that have ended.
+    pub(crate) fn reap(self: &Arc<Self>) {
+        loop {
+            let (pid, code, raw) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code, code << 8),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, 128 + signal as i32, signal as i32)
+                }
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(_) => continue,
+            };
+            let call = self.lock().calls.remove(&pid.as_raw());
+            if let Some(call) = call {
+                // Nobody waits any more if the command was killed for being late.
+                if call.send(ExitStatus::from_raw(raw)).is_err() {
+                    crate::log::warn("a late OCI runtime command ended after all");
+                }
+            } else {
+                let exit = Exit {
+                    status: code.unsigned_abs(),
+                    at: SystemTime::now(),
+                };
+                self.process_ended(pid.as_raw().unsigned_abs(), exit);
+            }
+        }
+    }
+
+    /// A name for the files of one runtime call.
+    fn call_tag(&self, what: &str) -> String {
+        let mut state = self.lock();
+        state.calls_made += 1;
+        format!("{what}-{}", state.calls_made)
+    }
+
+    /// Keeps ends of unknown processes until the returned guard is dropped.
+    fn launching(&self) -> Launching<'_> {
+        self.lock().launches_in_flight += 1;
+        Launching(self)
+    }
+
+    /// The state; a panic aborts the process, so it cannot be poisoned.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at or edits one container.
+    pub(crate) fn with<T>(
+        &self,
+        id: &str,
+        work: impl FnOnce(&mut Container) -> Result<T, TaskError>,
+    ) -> Result<T, TaskError> {
+        match self.lock().containers.get_mut(id) {
+            Some(Slot::Ready(container)) => work(container),
+            Some(Slot::Creating) | None => Err(TaskError::NoContainer { id: id.to_owned() }),
+        }
+    }
+
+    /// The container's lifecycle lock, to be held across runtime commands.
+    async fn lifecycle(&self, id: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, TaskError> {
+        let lifecycle = self.with(id, |container| Ok(Arc::clone(&container.lifecycle)))?;
+        Ok(lifecycle.lock_owned().await)
+    }
+}
+
+// === impl Launching ===
+
+impl Drop for Launching<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.launches_in_flight -= 1;
+        if state.launches_in_flight == 0 {
+            state.early_exits.clear();
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Create: decided, hardened, recorded, and only then made.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use containerd_shim_protos::api::{CreateTaskRequest, Mount};
+use containerd_shim_protos::events::task::TaskCreate;
+
+use super::{Container, Lifecycle, Phase, Process, Shim, Slot};
+use crate::events::topic;
+use crate::launch::{self, Admission};
+use crate::mount;
+use crate::options::{self, RuntimeOptions};
+use crate::runtime::Runtime;
+use crate::status::TaskError;
+use crate::stdio::{ConsoleSocket, Streams};
+
+/// Directory that containerd's runtime plugin keeps bundles in: `<state>/<this>/<ns>/<id>`.
+const BUNDLE_PARENT: &str = "io.containerd.runtime.v2.task";
+
+/// Undoes a half-made container unless it is kept.
+struct Undo {
+    shim: Arc<Shim>,
+    id: String,
+    rootfs: Option<PathBuf>,
+    runtime: Option<Runtime>,
+}
+
+impl Shim {
+    /// Makes a container and leaves its init waiting to be started.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError`]; no process, mount or state is left then.
+    pub(crate) async fn create(
+        self: Arc<Self>,
+        request: CreateTaskRequest,
+    ) -> Result<u32, TaskError> {
+        let id = request.id.clone();
+        self.reserve(&id)?;
+        // Held until the container is known: its end may come before its pid does.
+        let launching = self.launching();
+        let mut undo = Undo {
+            shim: Arc::clone(&self),
+            id: id.clone(),
+            rootfs: None,
+            runtime: None,
+        };
+        let made = match self.make(request, &mut undo).await {
+            Ok((container, pid)) => {
+                undo.keep(container);
+                self.tell_early_exit(pid);
+                Ok(pid)
+            }
+            Err(error) => {
+                undo.undo().await;
+                Err(error)
+            }
+        };
+        drop(launching);
+        crate::sys::trim_heap();
+        made
+    }
+
+    /// Takes the id, so that no second Create of it can begin.
+    fn reserve(&self, id: &str) -> Result<(), TaskError> {
+        crate::args::valid_id("id", id).map_err(|error| TaskError::Malformed {
+            what: error.to_string(),
+        })?;
+        let mut state = self.lock();
+        if state.ended {
+            return Err(TaskError::Ending);
+        }
+        if state.containers.contains_key(id) {
+            return Err(TaskError::Exists {
+                what: "container",
+                id: id.to_owned(),
+            });
+        }
+        state.containers.insert(id.to_owned(), Slot::Creating);
+        state.used = true;
+        Ok(())
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        request: CreateTaskRequest,
+        undo: &mut Undo,
+    ) -> Result<(Container, u32), TaskError> {
+        let id = request.id.clone();
+        let bundle = PathBuf::from(&request.bundle);
+        verify_bundle(&bundle, &self.settings.namespace, &id)?;
+        let options = match request.options.as_ref() {
+            Some(any) => options::decode(Some(any))?,
+            None => self.settings.default_options.clone(),
+        };
+        let restore = !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty();
+        let launch = launch::Launch::open(&self.settings.namespace, &id, &bundle, restore)?;
+        let decided = launch.decide().await?;
+        let rootfs = bundle.join("rootfs");
+        mount_rootfs(&request.rootfs, &rootfs, undo)?;
+        let admission = decided.admit(&rootfs, &options).await?;
+
+        let runtime = Runtime::new(
+            admission.runtime_binary().to_owned(),
+            &options,
+            &self.settings.namespace,
+            &bundle,
+            options.systemd_cgroup || admission.wants_systemd_cgroup(),
+        );
+        undo.runtime = Some(runtime.clone());
+        let streams = Streams {
+            terminal: request.terminal,
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+        };
+        let (init, pid) = self
+            .create_init(&id, &bundle, &runtime, &options, streams)
+            .await?;
+        self.events.send(
+            topic::CREATE,
+            &TaskCreate {
+                container_id: id.clone(),
+                bundle: request.bundle,
+                rootfs: request.rootfs,
+                checkpoint: request.checkpoint,
+                pid,
+                ..TaskCreate::default()
+            },
+        );
+        Ok((
+            container(id, bundle, runtime, options, admission, init),
+            pid,
+        ))
+    }
+
+    async fn create_init(
+        &self,
+        id: &str,
+        bundle: &Path,
+        runtime: &Runtime,
+        options: &RuntimeOptions,
+        streams: Streams,
+    ) -> Result<(Process, u32), TaskError> {
+        let (child, mut relay) = streams.relay(options)?;
+        let console = streams
+            .terminal
+            .then(|| ConsoleSocket::listen(bundle, "init"))
+            .transpose()?;
+        let call = runtime.create(id, child, console.as_ref().map(ConsoleSocket::name));
+        let pid = self.run(call).await?.unwrap_or_default();
+        if let Some(console) = console {
+            relay.attach_terminal(&streams, console.receive()?)?;
+        }
+        let mut init = Process::new(streams);
+        init.pid = pid;
+        init.relay = relay;
+        init.phase = Phase::Created;
+        Ok((init, pid))
+    }
+}
+
+fn container(
+    id: String,
+    bundle: PathBuf,
+    runtime: Runtime,
+    options: RuntimeOptions,
+    admission: Admission,
+    init: Process,
+) -> Container {
+    Container {
+        shares_pid_namespace: admission.shares_pid_namespace(),
+        id,
+        bundle,
+        runtime,
+        options,
+        admission,
+        init,
+        execs: HashMap::new(),
+        execs_alive: 0,
+        init_exit_held: None,
+        lifecycle: Lifecycle::default(),
+    }
+}
+
+/// The bundle must be where containerd keeps the bundle of this id and namespace: a request
+/// must not be able to point the shim, which is root, at another directory.
+fn verify_bundle(bundle: &Path, namespace: &str, id: &str) -> Result<(), TaskError> {
+    let expected = Path::new(BUNDLE_PARENT).join(namespace).join(id);
+    let plain = bundle.components().all(|part| {
+        matches!(
+            part,
+            std::path::Component::RootDir | std::path::Component::Normal(_)
+        )
+    });
+    if bundle.is_absolute() && plain && bundle.ends_with(&expected) {
+        return Ok(());
+    }
+    let found: String = bundle
+        .display()
+        .to_string()
+        .chars()
+        .take(128)
+        .flat_map(char::escape_default)
+        .collect();
+    Err(TaskError::Malformed {
+        what: format!(
+            "bundle '{found}': expected a path that ends in '{}'",
+            expected.display()
+        ),
+    })
+}
+
+/// Mounts the root filesystem, if containerd did not do so itself.
+fn mount_rootfs(mounts: &[Mount], rootfs: &Path, undo: &mut Undo) -> Result<(), TaskError> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    match std::fs::create_dir(rootfs) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            let path = rootfs.display().to_string();
+            return Err(TaskError::Bundle {
+                verb: "make directory",
+                path,
+                source: error,
+            });
+        }
+        _ => {}
+    }
+    undo.rootfs = Some(rootfs.to_owned());
+    mount::mount_all(mounts, rootfs)?;
+    Ok(())
+}
+
+// === impl Undo ===
+
+impl Undo {
+    /// The container is complete: it takes the reserved id.
+    fn keep(self, container: Container) {
+        let mut state = self.shim.lock();
+        state
+            .containers
+            .insert(self.id, Slot::Ready(Box::new(container)));
+    }
+
+    /// Takes everything back; what cannot be taken back is logged, and the refusal stands.
+    async fn undo(self) {
+        if let Some(runtime) = &self.runtime
+            && let Err(error) = self.shim.run(runtime.delete(&self.id, true)).await
+            && !error.says_gone()
+        {
+            crate::log::warn(&format!(
+                "cannot clean up '{}': {}",
+                self.id,
+                crate::log::chain(&error)
+            ));
+        }
+        if let Some(rootfs) = &self.rootfs
+            && let Err(error) = mount::unmount_all(rootfs)
+        {
+            crate::log::error(&crate::log::chain(&error));
+        }
+        self.shim.lock().containers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_bundle_of_this_task_only() {
+        let good = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/web";
+        verify_bundle(Path::new(good), "k8s.io", "web").unwrap();
+        for (bundle, id) in [
+            (
+                "/run/containerd/io.containerd.runtime.v2.task/k8s.io/other",
+                "web",
+            ),
+            (
+                "/run/containerd/io.containerd.runtime.v2.task/default/web",
+                "web",
+            ),
+            ("run/io.containerd.runtime.v2.task/k8s.io/web", "web"),
+            (
+                "/tmp/../run/io.containerd.runtime.v2.task/k8s.io/web",
+                "web",
+            ),
+            ("/tmp/web", "web"),
+        ] {
+            let error = verify_bundle(Path::new(bundle), "k8s.io", id);
+            assert!(
+                matches!(error, Err(TaskError::Malformed { .. })),
+                "{bundle}"
+            );
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Exec: added as a clamped copy, started from that copy only.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
+
+use super::{Exit, Phase, Process, Shim};
+use crate::events::topic;
+use crate::launch;
+use crate::status::TaskError;
+use crate::stdio::{ConsoleSocket, Streams};
+
+/// Exit status of an exec that the runtime could not start, as shells use it.
+const COULD_NOT_START: u32 = 126;
+
+impl Shim {
+    /// Takes the exec's process spec, gated and clamped to the container's own bounds.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError`]: refused, a duplicate id, a container that has ended.
+    pub(crate) async fn add_exec(
+        self: Arc<Self>,
+        id: String,
+        exec_id: String,
+        streams: Streams,
+        spec: Vec<u8>,
+    ) -> Result<(), TaskError> {
+        crate::args::valid_id("exec id", &exec_id).map_err(|error| TaskError::Malformed {
+            what: error.to_string(),
+        })?;
+        let admission = self.with(&id, |container| {
+            self.exec_allowed(container, &exec_id)?;
+            Ok(container.admission.clone())
+        })?;
+        let clamped = launch::admit_exec(&admission, &exec_id, &spec).await?;
+        self.with(&id, |container| {
+            // Once more: another request may have come while the gate was asked.
+            self.exec_allowed(container, &exec_id)?;
+            let mut process = Process::new(streams);
+            process.spec = Some(clamped);
+            container.execs.insert(exec_id.clone(), process);
+            Ok(())
+        })?;
+        self.events.send(
+            topic::EXEC_ADDED,
+            &TaskExecAdded {
+                container_id: id,
+                exec_id,
+                ..TaskExecAdded::default()
+            },
+        );
+        Ok(())
+    }
+
+    fn exec_allowed(&self, container: &super::Container, exec_id: &str) -> Result<(), TaskError> {
+        if container.execs.contains_key(exec_id) {
+            return Err(TaskError::Exists {
+                what: "exec",
+                id: exec_id.to_owned(),
+            });
+        }
+        if matches!(container.init.phase, Phase::Stopped | Phase::Paused)
+            || container.init_exit_held.is_some()
+        {
+            let phase = container.init.phase.word();
+            return Err(TaskError::WrongPhase {
+                verb: "exec in",
+                id: container.id.clone(),
+                phase,
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs the clamped copy.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError`]: init has ended, or the runtime's own failure.
+    pub(crate) async fn start_exec(
+        self: Arc<Self>,
+        id: String,
+        exec_id: String,
+    ) -> Result<u32, TaskError> {
+        let launching = self.launching();
+        let (runtime, options, bundle, streams, spec) = self.with(&id, |container| {
+            let init = container.init.phase;
+            if init != Phase::Running || container.init_exit_held.is_some() {
+                return Err(TaskError::WrongPhase {
+                    verb: "exec in",
+                    id: id.clone(),
+                    phase: init.word(),
+                });
+            }
+            let process = container.process(&exec_id)?;
+            process.expect(Phase::Created, "start", &exec_id)?;
+            let spec = process.spec.take().ok_or_else(|| TaskError::WrongPhase {
+                verb: "start",
+                id: exec_id.clone(),
+                phase: "already tried",
+            })?;
+            process.phase = Phase::Starting;
+            let streams = process.streams.clone();
+            container.execs_alive += 1;
+            Ok((
+                container.runtime.clone(),
+                container.options.clone(),
+                container.bundle.clone(),
+                streams,
+                spec,
+            ))
+        })?;
+        let tag = self.call_tag("exec");
+        let launched = async {
+            let (child, mut relay) = streams.relay(&options)?;
+            let console = streams
+                .terminal
+                .then(|| ConsoleSocket::listen(&bundle, &tag))
+                .transpose()?;
+            let console_name = console.as_ref().map(ConsoleSocket::name);
+            let call = runtime.exec(&id, &tag, &spec, child, console_name)?;
+            let pid = self.run(call).await?.unwrap_or_default();
+            if let Some(console) = console {
+                relay.attach_terminal(&streams, console.receive()?)?;
+            }
+            Ok::<_, TaskError>((pid, relay))
+        }
+        .await;
+        let pid = self.exec_launched(&id, &exec_id, launched)?;
+        self.tell_early_exit(pid);
+        drop(launching);
+        Ok(pid)
+    }
+
+    fn exec_launched(
+        &self,
+        id: &str,
+        exec_id: &str,
+        launched: Result<(u32, crate::stdio::Relay), TaskError>,
+    ) -> Result<u32, TaskError> {
+        self.with(id, |container| {
+            let process = container.process(exec_id)?;
+            match launched {
+                Ok((pid, relay)) => {
+                    process.pid = pid;
+                    process.phase = Phase::Running;
+                    process.relay = relay;
+                    self.events.send(
+                        topic::EXEC_STARTED,
+                        &TaskExecStarted {
+                            container_id: id.to_owned(),
+                            exec_id: exec_id.to_owned(),
+                            pid,
+                            ..TaskExecStarted::default()
+                        },
+                    );
+                    Ok(pid)
+                }
+                Err(error) => {
+                    process.end(Exit {
+                        status: COULD_NOT_START,
+                        at: SystemTime::now(),
+                    });
+                    self.exec_gone(container);
+                    Err(error)
+                }
+            }
+        })
+    }
+}
