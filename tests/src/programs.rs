@@ -16,8 +16,11 @@ pub const INSTALLED: [(&str, &str); 4] = [
         "/usr/bin/containerd-shim-portcullis-v1",
     ),
     ("portcullis", "/usr/bin/portcullis"),
-    ("portcullis-agent", "/usr/sbin/portcullis-agent"),
-    ("portcullis-hook", "/usr/bin/portcullis-hook"),
+    (
+        "portcullis-agent",
+        "/usr/libexec/portcullis/portcullis-agent",
+    ),
+    ("portcullis-hook", "/usr/libexec/portcullis/portcullis-hook"),
 ];
 
 /// The folder that holds all of them.
@@ -47,6 +50,9 @@ pub fn find() -> Option<PathBuf> {
 pub fn install() -> Outcome {
     let folder = find().ok_or_else(|| Failure::new("our programs are not built"))?;
     for (name, place) in INSTALLED {
+        if let Some(parent) = Path::new(place).parent() {
+            fs::create_dir_all(parent).doing(format!("make '{}'", parent.display()))?;
+        }
         fs::copy(folder.join(name), place).doing(format!("copy '{name}' to '{place}'"))?;
         fs::set_permissions(place, fs::Permissions::from_mode(0o755))
             .doing(format!("set the mode of '{place}'"))?;
