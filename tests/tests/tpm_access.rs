@@ -25,11 +25,12 @@ fn tpm_at(tcti: &str) -> Tpm {
 mod needs_swtpm {
     use super::*;
 
-    use p256::ecdsa::signature::hazmat::PrehashVerifier;
-    use p256::ecdsa::{Signature, VerifyingKey};
+    use portcullis_attestation::ak::AkPublic;
+    use portcullis_attestation::attest::{Attest, Attested, SignedAttest};
+    use portcullis_attestation::tpm_name::TpmName;
     use portcullis_tests::needs;
     use portcullis_tests::swtpm::{PowerCycle, Swtpm};
-    use portcullis_tpm::{Identity, Point, Signed, TAG_INDEX, TpmError};
+    use portcullis_tpm::{Identity, TpmError};
     use sha2::{Digest, Sha256};
 
     /// A fresh software TPM and our handle to it.
@@ -39,51 +40,11 @@ mod needs_swtpm {
         (swtpm, tpm)
     }
 
-    fn is_signed_by(key: &Point, message: &[u8], signature: &[u8; 64]) -> bool {
-        let key = VerifyingKey::from_sec1_bytes(&key.sec1()).unwrap();
-        let signature = Signature::from_slice(signature).unwrap();
-        key.verify_prehash(&Sha256::digest(message), &signature)
-            .is_ok()
-    }
-
-    /// TPMS_ATTEST up to `attested`, taken apart by hand so that nothing of ours is trusted.
-    struct Attest {
-        kind: u16,
-        extra_data: Vec<u8>,
-        reset_count: u32,
-        restart_count: u32,
-        attested: Vec<u8>,
-    }
-
-    fn attest(signed: &Signed) -> Attest {
-        let mut rest = signed.attest.as_slice();
-        let mut take = |count: usize| {
-            let (head, tail) = rest.split_at(count);
-            rest = tail;
-            head.to_vec()
-        };
-        let number = |bytes: Vec<u8>| {
-            bytes
-                .iter()
-                .fold(0_u32, |n, byte| n << 8 | u32::from(*byte))
-        };
-        assert_eq!(take(4), [0xff, 0x54, 0x43, 0x47]);
-        let kind = u16::try_from(number(take(2))).unwrap();
-        let signer = number(take(2)) as usize;
-        assert_eq!(take(signer)[..2], [0x00, 0x0b]);
-        let extra = number(take(2)) as usize;
-        let extra_data = take(extra);
-        let _clock = take(8);
-        let reset_count = number(take(4));
-        let restart_count = number(take(4));
-        let _safe_and_firmware = take(1 + 8);
-        Attest {
-            kind,
-            extra_data,
-            reset_count,
-            restart_count,
-            attested: rest.to_vec(),
-        }
+    /// Verifies what the AK signed and takes it apart.
+    fn verified(key: &Identity, signed: &SignedAttest) -> Attest {
+        let ak = AkPublic::parse(&key.ak_public).unwrap();
+        assert_eq!(*ak.name(), key.ak_name);
+        signed.verify(&ak).unwrap()
     }
 
     fn identity(tpm: &mut Tpm) -> Identity {
@@ -151,9 +112,9 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
         let first = identity(&mut tpm);
-        assert_eq!(first.ak_name.len(), 34);
-        assert_eq!(first.ak_name[2..], *Sha256::digest(&first.ak_public));
-        assert_ne!(first.ek, first.ak);
+        let ak = AkPublic::parse(&first.ak_public).unwrap();
+        assert_eq!(*ak.name(), first.ak_name);
+        assert_ne!(*ak.key(), first.ek);
         drop(tpm);
         swtpm.power_cycle(PowerCycle::Reset).unwrap();
         assert_eq!(identity(&mut tpm_at(&swtpm.tcti())), first);
@@ -176,28 +137,26 @@ mod needs_swtpm {
         let quote = tpm.quote(wanted, &[7; 32], &patient()).unwrap();
         let reading = tpm.read(wanted, &patient()).unwrap();
 
-        assert!(is_signed_by(&key.ak, &quote.attest, &quote.signature));
-        let attest = attest(&quote);
-        assert_eq!(attest.kind, 0x8018);
+        let attest = verified(&key, &quote);
         assert_eq!(attest.extra_data, [7; 32]);
-        assert_eq!(attest.reset_count, reading.clock.reset_count);
-        assert_eq!(attest.restart_count, reading.clock.restart_count);
-        assert!(attest.attested.ends_with(&reading.pcrs.digest()));
+        assert!(attest.clock.is_same_boot(&reading.clock));
+        let Attested::Quote(quoted) = attest.attested else {
+            panic!("{attest:?}")
+        };
+        assert_eq!(quoted.selection, wanted);
+        assert_eq!(quoted.pcr_digest, reading.pcrs.digest());
     }
 
     #[test]
     fn the_boot_counters_tell_reset_restart_and_resume_apart() {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
+        let key = identity(&mut tpm);
         let mut counters = || {
             let clock = tpm.clock(&patient()).unwrap();
             let quote = tpm.quote(selection([0]), &[], &patient()).unwrap();
-            let attest = attest(&quote);
             // Not obfuscated: the AK lives in the endorsement hierarchy.
-            assert_eq!(
-                (attest.reset_count, attest.restart_count),
-                (clock.reset_count, clock.restart_count)
-            );
+            assert!(verified(&key, &quote).clock.is_same_boot(&clock));
             tpm.release();
             (clock.reset_count, clock.restart_count, clock.safe)
         };
@@ -218,12 +177,11 @@ mod needs_swtpm {
         let (_swtpm, mut tpm) = fresh();
         assert_eq!(tpm.tag(&patient()).unwrap(), None);
         let first = tpm.write_tag(&[1; 48], &patient()).unwrap();
-        assert_eq!((first.index, first.size_bytes), (TAG_INDEX, 48));
+        assert_eq!((first.index, first.public.size_bytes), (0x01c1_0110, 48));
         // ownerwrite, ownerread, authread, no_da, written
-        assert_eq!(first.attributes, 0x2206_0002);
-        assert_eq!(first.name.len(), 34);
+        assert_eq!(first.public.attributes, 0x2206_0002);
         let second = tpm.write_tag(&[2; 48], &patient()).unwrap();
-        assert_eq!(second.name, first.name);
+        assert_eq!(second.public, first.public);
         assert_eq!(second.contents, [2; 48]);
         assert_eq!(
             tpm.read(selection([0]), &patient()).unwrap().tag,
@@ -243,16 +201,15 @@ mod needs_swtpm {
             let signed = tpm
                 .certify_tag(&slot, &key.ak_name, &[round; 32], &patient())
                 .unwrap();
-            assert!(is_signed_by(&key.ak, &signed.attest, &signed.signature));
-            let attest = attest(&signed);
-            assert_eq!(attest.kind, 0x8014);
+            let attest = verified(&key, &signed);
             assert_eq!(attest.extra_data, [round; 32]);
-            assert!(attest.attested.ends_with(&slot.contents));
-            assert!(
-                attest
-                    .attested
-                    .windows(34)
-                    .any(|window| window == slot.name)
+            let Attested::Nv(certified) = attest.attested else {
+                panic!("{attest:?}")
+            };
+            assert_eq!(certified.name, *slot.public.name());
+            assert_eq!(
+                (certified.offset, certified.contents),
+                (0, slot.contents.clone())
             );
             if round == 1 {
                 tpm.release();
@@ -266,9 +223,8 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
         let slot = tpm.write_tag(&[5; 48], &patient()).unwrap();
-        let refused = tpm
-            .certify_tag(&slot, &[0; 34], &[], &patient())
-            .unwrap_err();
+        let other = TpmName::parse(&format!("000b{}", "00".repeat(32))).unwrap();
+        let refused = tpm.certify_tag(&slot, &other, &[], &patient()).unwrap_err();
         assert!(
             matches!(refused, TpmError::RecogniseAttestationKey { .. }),
             "{refused}"
@@ -281,20 +237,23 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
         let key = tpm.create_signing_key(&patient()).unwrap();
-        let point = key.point().unwrap();
+        let public = key.public_key().unwrap();
         for round in 0..3_u8 {
             let message = [round; 100];
             let digest = Sha256::digest(message).into();
             let signature = tpm.sign(&key, digest, &patient()).unwrap();
-            assert!(is_signed_by(&point, &message, &signature));
+            public.verify(&message, &signature).unwrap();
             if round == 1 {
                 tpm.release();
                 swtpm.power_cycle(PowerCycle::Reset).unwrap();
             }
         }
         assert_ne!(
-            tpm.create_signing_key(&patient()).unwrap().point().unwrap(),
-            point
+            tpm.create_signing_key(&patient())
+                .unwrap()
+                .public_key()
+                .unwrap(),
+            public
         );
     }
 
@@ -323,7 +282,7 @@ mod needs_swtpm {
             let signature = tpm
                 .sign(key, Sha256::digest(b"x").into(), &patient())
                 .unwrap();
-            assert!(is_signed_by(&key.point().unwrap(), b"x", &signature));
+            key.public_key().unwrap().verify(b"x", &signature).unwrap();
         }
     }
 
@@ -497,11 +456,14 @@ mod needs_swtpm {
         swtpm.command(&command).unwrap();
 
         let slot = tpm.tag(&patient()).unwrap().unwrap();
-        assert_eq!((slot.attributes, slot.size_bytes), (0x0006_0004, 20));
+        assert_eq!(
+            (slot.public.attributes, slot.public.size_bytes),
+            (0x0006_0004, 20)
+        );
         assert_eq!(slot.contents, Vec::<u8>::new());
         let ours = tpm.write_tag(&[9; 48], &patient()).unwrap();
-        assert_eq!(ours.attributes, 0x2206_0002);
-        assert_ne!(ours.name, slot.name);
+        assert_eq!(ours.public.attributes, 0x2206_0002);
+        assert_ne!(ours.public.name(), slot.public.name());
     }
 }
 

@@ -5,11 +5,14 @@
 //! is no key file to lose. The endorsement hierarchy matters: elsewhere the TPM obfuscates the
 //! boot counters in what the key signs, and they could not be compared with a live reading.
 
+use portcullis_attestation::attest::SignedAttest;
+use portcullis_attestation::hex;
+use portcullis_attestation::tpm_name::TpmName;
 use tpm2_protocol::basic::TpmHandle;
 use tpm2_protocol::data::{
     Tpm2bEccParameter, Tpm2bPublic, TpmAlgId, TpmEccCurve, TpmRh, TpmaObject, TpmsContext,
     TpmsEccParms, TpmsEccPoint, TpmsSchemeHash, TpmtEccScheme, TpmtKdfScheme, TpmtPublic,
-    TpmtSigScheme, TpmtSymDefObject, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms, TpmuSignature,
+    TpmtSigScheme, TpmtSymDefObject, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms,
 };
 use tpm2_protocol::frame::{
     TpmContextLoadCommand, TpmContextLoadResponse, TpmContextSaveCommand, TpmContextSaveResponse,
@@ -26,8 +29,7 @@ use tss_esapi::structures::{
 
 use crate::deadline::Deadline;
 use crate::error::TpmError;
-use crate::point::padded;
-use crate::signed::{Signed, joined};
+use crate::transport::HEADER_BYTES;
 use crate::wire::{Command, Repeat, Wire};
 
 /// Goes into the template's unique field, so that no other program's template gives our AK.
@@ -118,11 +120,11 @@ impl WireKey {
     pub(crate) fn certify(
         &mut self,
         wire: &mut Wire,
-        ak_name: &[u8],
+        ak_name: &TpmName,
         nv: (u32, u16),
         qualifying_data: &[u8],
         deadline: &Deadline,
-    ) -> Result<Signed, TpmError> {
+    ) -> Result<SignedAttest, TpmError> {
         let key = self.load(wire, ak_name, deadline)?;
         let outcome = certify(wire, key, nv, qualifying_data, deadline);
         flush(wire, key, deadline)?;
@@ -132,7 +134,7 @@ impl WireKey {
     fn load(
         &mut self,
         wire: &mut Wire,
-        ak_name: &[u8],
+        ak_name: &TpmName,
         deadline: &Deadline,
     ) -> Result<TpmHandle, TpmError> {
         if let Some(context) = self.saved.take() {
@@ -168,7 +170,7 @@ impl WireKey {
 }
 
 /// Makes the AK and checks that it is the one named `ak_name`.
-fn create(wire: &mut Wire, ak_name: &[u8], deadline: &Deadline) -> Result<TpmHandle, TpmError> {
+fn create(wire: &mut Wire, ak_name: &TpmName, deadline: &Deadline) -> Result<TpmHandle, TpmError> {
     let encode = |error: tpm2_protocol::TpmError| TpmError::Encode {
         command: CREATE_PRIMARY,
         reason: error.to_string(),
@@ -183,13 +185,13 @@ fn create(wire: &mut Wire, ak_name: &[u8], deadline: &Deadline) -> Result<TpmHan
     let command = Command::new(CREATE_PRIMARY, &command, 1, Repeat::Never)?;
     let created: TpmCreatePrimaryResponse = wire.run(&command, deadline)?;
     let [key] = created.handles;
-    if *created.name == *ak_name {
+    if *created.name == *ak_name.as_bytes() {
         return Ok(key);
     }
     flush(wire, key, deadline)?;
     Err(TpmError::RecogniseAttestationKey {
-        expected: portcullis_attestation::hex::encode(ak_name),
-        found: portcullis_attestation::hex::encode(&created.name),
+        expected: ak_name.to_string(),
+        found: hex::encode(&created.name),
     })
 }
 
@@ -199,7 +201,7 @@ fn certify(
     (index, size_bytes): (u32, u16),
     qualifying_data: &[u8],
     deadline: &Deadline,
-) -> Result<Signed, TpmError> {
+) -> Result<SignedAttest, TpmError> {
     let encode = |error: tpm2_protocol::TpmError| TpmError::Encode {
         command: NV_CERTIFY,
         reason: error.to_string(),
@@ -217,32 +219,28 @@ fn certify(
     };
     let command = Command::new(NV_CERTIFY, &command, 2, Repeat::Harmless)?;
     let frame = wire.run_raw(&command, deadline)?;
-    let answer: TpmNvCertifyResponse = TpmResponse::cast(frame)
-        .and_then(TpmResponse::unmarshal)
+    // Decoded to see that it is whole; handed on as it came, because that is what was signed.
+    TpmResponse::cast(frame)
+        .and_then(TpmResponse::unmarshal::<TpmNvCertifyResponse>)
         .map_err(|error| decode(&error))?;
-    // The signature covers the bytes as they came, so they are not encoded anew.
-    let attest = certify_info(frame)
-        .ok_or_else(|| decode(&"short answer"))?
-        .to_vec();
-    let TpmuSignature::Ecdsa(signature) = answer.signature.signature else {
-        return Err(decode(&"a signature other than ECDSA"));
-    };
-    let r = padded(&signature.signature_r, NV_CERTIFY)?;
-    let s = padded(&signature.signature_s, NV_CERTIFY)?;
-    Ok(Signed {
-        attest,
-        signature: joined(r, s),
-    })
+    certify_info_and_signature(frame).ok_or_else(|| decode(&"short answer"))
 }
 
-/// The first parameter of an answer with sessions: header, parameter size, then length and bytes.
+/// The parameters of an answer with sessions: header, size of the parameters, then TPM2B_ATTEST
+/// and TPMT_SIGNATURE.
 ///
 /// ```text
-/// 80 02 | 00 00 01 1f | 00 00 00 00 | 00 00 01 0a | 00 b9 | ff 54 43 47 …
+/// 80 02 | 00 00 01 1f | 00 00 00 00 | 00 00 01 0a | 00 b9 ff 54 43 47 … | 00 18 00 0b …
 /// ```
-fn certify_info(frame: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = frame.get(14..)?.split_first_chunk::<2>()?;
-    rest.get(..usize::from(u16::from_be_bytes(*length)))
+fn certify_info_and_signature(frame: &[u8]) -> Option<SignedAttest> {
+    let (size, rest) = frame.get(HEADER_BYTES..)?.split_first_chunk::<4>()?;
+    let parameters = rest.get(..usize::try_from(u32::from_be_bytes(*size)).ok()?)?;
+    let (size, rest) = parameters.split_first_chunk::<2>()?;
+    let (message, signature) = rest.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
+    Some(SignedAttest {
+        message: message.to_vec(),
+        signature: signature.to_vec(),
+    })
 }
 
 /// Removes a loaded object.

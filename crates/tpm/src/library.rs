@@ -5,7 +5,11 @@
 
 use std::str::FromStr;
 
+use portcullis_attestation::attest::SignedAttest;
+use portcullis_attestation::jwk::PublicKey;
 use portcullis_attestation::pcr::PcrSelection;
+use portcullis_attestation::tpm_name::TpmName;
+use portcullis_attestation::ueid::Ueid;
 use tss_esapi::Context;
 use tss_esapi::abstraction::AsymmetricAlgorithmSelection;
 use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
@@ -17,8 +21,7 @@ use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{
-    Data, MaxNvBuffer, NvPublicBuilder, PcrSelectionList, PcrSlot, Public, Signature,
-    SignatureScheme,
+    Data, MaxNvBuffer, NvPublicBuilder, PcrSelectionList, PcrSlot, Public, SignatureScheme,
 };
 use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::Marshall;
@@ -26,10 +29,9 @@ use tss_esapi::utils::TpmsContext;
 
 use crate::attestation_key;
 use crate::error::TpmError;
+use crate::number::padded;
 use crate::nv::{NvSlot, TAG_ATTRIBUTES, TAG_BYTES, WRITTEN};
-use crate::point::{Point, padded};
 use crate::response_code::ResponseCode;
-use crate::signed::{Signed, joined};
 use crate::tcti::Tcti;
 
 pub(crate) const CREATE_PRIMARY: &str = "CreatePrimary";
@@ -39,13 +41,13 @@ const NV_DEFINE: &str = "NV_DefineSpace";
 /// Who this TPM is: its endorsement key and its attestation key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Public part of the EK (P-256, low-range template of the TCG EK credential profile).
-    pub ek: Point,
-    /// Public part of the AK.
-    pub ak: Point,
-    /// TPM name of the AK: algorithm and digest of its public area.
-    pub ak_name: Vec<u8>,
-    /// The AK's public area (TPMT_PUBLIC).
+    /// The EK (P-256, low-range template of the TCG EK credential profile).
+    pub ek: PublicKey,
+    /// The identity of the TPM, which is made from the EK.
+    pub ueid: Ueid,
+    /// TPM name of the AK.
+    pub ak_name: TpmName,
+    /// The AK's public area (TPM2B_PUBLIC).
     pub ak_public: Vec<u8>,
 }
 
@@ -76,19 +78,20 @@ impl Library {
         .map_err(|error| failed(CREATE_PRIMARY, error))?;
         let (key, public) = self.create_primary(Hierarchy::Endorsement, ek_template)?;
         self.flush(key)?;
-        let ek = point(&public)?;
+        let ek = public_key(&public)?;
 
         let (key, public) = self.create_attestation_key()?;
         let ak_name = self.name(key)?;
         self.flush(key)?;
-        let ak_public = public
+        let area = public
             .marshall()
             .map_err(|error| failed(CREATE_PRIMARY, error))?;
+        let size = u16::try_from(area.len()).map_err(|_larger| too_large(&area))?;
         Ok(Identity {
+            ueid: Ueid::of_endorsement_key(&ek.to_spki_der()),
             ek,
-            ak: point(&public)?,
             ak_name,
-            ak_public,
+            ak_public: [size.to_be_bytes().as_slice(), &area].concat(),
         })
     }
 
@@ -100,7 +103,7 @@ impl Library {
         saved: &mut Option<TpmsContext>,
         selection: PcrSelection,
         qualifying_data: &[u8],
-    ) -> Result<Signed, TpmError> {
+    ) -> Result<SignedAttest, TpmError> {
         let quoting = |error| failed(QUOTE, error);
         let data = Data::try_from(qualifying_data).map_err(quoting)?;
         let pcrs = selection_list(selection).map_err(quoting)?;
@@ -112,10 +115,9 @@ impl Library {
             .quote(key, data, SignatureScheme::Null, pcrs)
             .map_err(quoting)?;
         self.flush(key)?;
-        let attest = attest.marshall().map_err(quoting)?;
-        Ok(Signed {
-            attest,
-            signature: ecdsa(&signature, QUOTE)?,
+        Ok(SignedAttest {
+            message: attest.marshall().map_err(quoting)?,
+            signature: signature.marshall().map_err(quoting)?,
         })
     }
 
@@ -130,7 +132,8 @@ impl Library {
         contents: &[u8],
     ) -> Result<(), TpmError> {
         let fits = |slot: &NvSlot| {
-            slot.attributes & !WRITTEN == TAG_ATTRIBUTES && slot.size_bytes == TAG_BYTES
+            slot.public.attributes & !WRITTEN == TAG_ATTRIBUTES
+                && slot.public.size_bytes == TAG_BYTES
         };
         let handle = NvIndexTpmHandle::new(index).map_err(|error| failed(NV_DEFINE, error))?;
         let existing = match current {
@@ -232,12 +235,15 @@ impl Library {
         self.create_primary(Hierarchy::Endorsement, template)
     }
 
-    fn name(&mut self, key: KeyHandle) -> Result<Vec<u8>, TpmError> {
+    fn name(&mut self, key: KeyHandle) -> Result<TpmName, TpmError> {
         let (_public, name, _qualified) = self
             .context
             .execute_without_session(|context| context.read_public(key))
             .map_err(|error| failed("ReadPublic", error))?;
-        Ok(name.value().to_vec())
+        TpmName::from_bytes(name.value()).ok_or_else(|| TpmError::Decode {
+            command: "ReadPublic",
+            reason: "a name that is no digest".to_owned(),
+        })
     }
 }
 
@@ -252,30 +258,26 @@ fn selection_list(selection: PcrSelection) -> tss_esapi::Result<PcrSelectionList
         .build()
 }
 
-/// The public point of an ECC key.
-pub(crate) fn point(public: &Public) -> Result<Point, TpmError> {
-    let Public::Ecc { unique, .. } = public else {
-        let reason = "a key that is not ECC".to_owned();
-        return Err(TpmError::Decode {
-            command: CREATE_PRIMARY,
-            reason,
-        });
-    };
-    Ok(Point {
-        x: padded(unique.x().value(), CREATE_PRIMARY)?,
-        y: padded(unique.y().value(), CREATE_PRIMARY)?,
-    })
+fn too_large(area: &[u8]) -> TpmError {
+    let reason = format!("a public area of {} bytes", area.len());
+    TpmError::Decode {
+        command: CREATE_PRIMARY,
+        reason,
+    }
 }
 
-/// r and s, 32 bytes each.
-pub(crate) fn ecdsa(signature: &Signature, command: &'static str) -> Result<[u8; 64], TpmError> {
-    let Signature::EcDsa(signature) = signature else {
-        let reason = "a signature other than ECDSA".to_owned();
-        return Err(TpmError::Decode { command, reason });
+/// The public key of an ECC object.
+pub(crate) fn public_key(public: &Public) -> Result<PublicKey, TpmError> {
+    let decode = |reason: &str| TpmError::Decode {
+        command: CREATE_PRIMARY,
+        reason: reason.to_owned(),
     };
-    let r = padded(signature.signature_r().value(), command)?;
-    let s = padded(signature.signature_s().value(), command)?;
-    Ok(joined(r, s))
+    let Public::Ecc { unique, .. } = public else {
+        return Err(decode("a key that is not ECC"));
+    };
+    let x = padded(unique.x().value(), CREATE_PRIMARY)?;
+    let y = padded(unique.y().value(), CREATE_PRIMARY)?;
+    PublicKey::from_coordinates(x, y).ok_or_else(|| decode("a point off the curve"))
 }
 
 /// Turns an error of the software stack into ours: with the code if there is one.

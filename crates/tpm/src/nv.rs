@@ -1,19 +1,20 @@
 //! The NV index that holds the digest of the asset tag.
 
+use portcullis_attestation::nv::NvPublic;
 use tpm2_protocol::basic::TpmHandle;
 use tpm2_protocol::data::TpmaNv;
 use tpm2_protocol::frame::{
     TpmNvReadCommand, TpmNvReadPublicCommand, TpmNvReadPublicResponse, TpmNvReadResponse,
+    TpmResponse,
 };
 
 use crate::deadline::Deadline;
 use crate::error::TpmError;
+use crate::transport::HEADER_BYTES;
 use crate::wire::{Command, Repeat, Wire};
 
-/// NV index of the asset tag, the slot that Intel SecL uses too.
-pub const TAG_INDEX: u32 = 0x01c1_0110;
-/// Size of the index: one SHA-384 digest.
-pub const TAG_BYTES: u16 = 48;
+/// Size of the asset tag's index: one SHA-384 digest.
+pub(crate) const TAG_BYTES: u16 = 48;
 /// Not more than this is read from an index of another size; it is not ours then anyway.
 const READ_LIMIT_BYTES: u16 = 256;
 
@@ -22,14 +23,12 @@ const READ_LIMIT_BYTES: u16 = 256;
 pub struct NvSlot {
     /// The index.
     pub index: u32,
-    /// The TPM name of the index: covers attributes, policy, size and whether it was written.
-    pub name: Vec<u8>,
-    /// The attributes (TPMA_NV).
-    pub attributes: u32,
-    /// The contents; empty if the index was never written.
+    /// Its public area, decoded: attributes, size, and its name, which covers both.
+    pub public: NvPublic,
+    /// Its public area as the TPM gave it (TPM2B_NV_PUBLIC).
+    pub public_area: Vec<u8>,
+    /// The contents; empty if the index was never written, or if it does not let everybody read.
     pub contents: Vec<u8>,
-    /// The size it was defined with, in bytes.
-    pub size_bytes: u16,
 }
 
 /// Attributes of a tag index that we define: the owner writes, everybody reads with the empty
@@ -51,20 +50,43 @@ pub(crate) fn read(
         handles: [TpmHandle::new(index)],
     };
     let command = Command::new("NV_ReadPublic", &command, 0, Repeat::Harmless)?;
-    let public: TpmNvReadPublicResponse = match wire.run(&command, deadline) {
-        Ok(public) => public,
+    let frame = match wire.run_raw(&command, deadline) {
+        Ok(frame) => frame,
         Err(TpmError::Run { code, .. }) if code.is_unknown_handle() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let size_bytes = public.nv_public.data_size.value();
-    let contents = read_contents(wire, index, size_bytes.min(READ_LIMIT_BYTES), deadline)?;
+    let decode = |reason: String| TpmError::Decode {
+        command: "NV_ReadPublic",
+        reason,
+    };
+    // Decoded to see that it is whole; the public area is kept as it came, because its name is
+    // a digest over these bytes.
+    TpmResponse::cast(frame)
+        .and_then(TpmResponse::unmarshal::<TpmNvReadPublicResponse>)
+        .map_err(|error| decode(error.to_string()))?;
+    let public_area = public_area(frame)
+        .ok_or_else(|| decode("short answer".to_owned()))?
+        .to_vec();
+    let public = NvPublic::parse(&public_area).map_err(|error| decode(error.to_string()))?;
+    let size_bytes = public.size_bytes.min(READ_LIMIT_BYTES);
+    let contents = read_contents(wire, index, size_bytes, deadline)?;
     Ok(Some(NvSlot {
         index,
-        name: public.nv_name.to_vec(),
-        attributes: public.nv_public.attributes.bits(),
+        public,
+        public_area,
         contents,
-        size_bytes,
     }))
+}
+
+/// The first parameter of an answer without sessions, with its length.
+///
+/// ```text
+/// 80 01 | 00 00 00 3e | 00 00 00 00 | 00 0e 01 c1 01 10 00 0b 22 06 00 02 00 00 00 30 | 00 22 …
+/// ```
+fn public_area(frame: &[u8]) -> Option<&[u8]> {
+    let parameters = frame.get(HEADER_BYTES..)?;
+    let size = usize::from(u16::from_be_bytes(*parameters.first_chunk::<2>()?));
+    parameters.get(..size.checked_add(2)?)
 }
 
 fn read_contents(
@@ -82,7 +104,7 @@ fn read_contents(
     let command = Command::new("NV_Read", &command, 1, Repeat::Harmless)?;
     match wire.run::<TpmNvReadResponse>(&command, deadline) {
         Ok(read) => Ok(read.data.to_vec()),
-        Err(TpmError::Run { code, .. }) if code.is_nv_unwritten() => Ok(Vec::new()),
+        Err(TpmError::Run { code, .. }) if code.is_nv_unreadable() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

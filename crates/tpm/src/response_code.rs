@@ -56,9 +56,20 @@ impl ResponseCode {
         self.base() == Some(TpmRcBase::Handle)
     }
 
-    /// Whether an NV index was read that was never written.
-    pub(crate) fn is_nv_unwritten(self) -> bool {
-        self.base() == Some(TpmRcBase::NvUninitialized)
+    /// Whether an NV index gave nothing because it was never written, or because it does not let
+    /// everybody read.
+    pub(crate) fn is_nv_unreadable(self) -> bool {
+        matches!(
+            self.base(),
+            Some(
+                TpmRcBase::NvUninitialized
+                    | TpmRcBase::NvLocked
+                    | TpmRcBase::NvAuthorization
+                    | TpmRcBase::AuthUnavailable
+                    | TpmRcBase::AuthFail
+                    | TpmRcBase::BadAuth
+            )
+        )
     }
 
     fn base(self) -> Option<TpmRcBase> {
@@ -110,7 +121,10 @@ mod tests {
     fn knows_an_undefined_index() {
         assert!(ResponseCode::new(0x18b).is_unknown_handle());
         assert!(!ResponseCode::new(0x14a).is_unknown_handle());
-        assert!(ResponseCode::new(0x14a).is_nv_unwritten());
+        for code in [0x14a, 0x148, 0x149, 0x12f, 0x98e, 0x9a2] {
+            assert!(ResponseCode::new(code).is_nv_unreadable(), "{code:x}");
+        }
+        assert!(!ResponseCode::new(0x18b).is_nv_unreadable());
     }
 
     #[test]

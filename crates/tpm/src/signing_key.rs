@@ -3,6 +3,7 @@
 //! It is a child of a storage key of the owner hierarchy, made by the TPM's random generator. What
 //! is kept on disk is its public part and its private part, which only this TPM can unwrap.
 
+use portcullis_attestation::jwk::PublicKey;
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::handles::KeyHandle;
@@ -11,15 +12,16 @@ use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::structures::{
     Digest, EccPoint, EccScheme, HashScheme, HashcheckTicket, KeyDerivationFunctionScheme, Private,
-    Public, PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinitionObject,
+    Public, PublicBuilder, PublicEccParametersBuilder, Signature, SignatureScheme,
+    SymmetricDefinitionObject,
 };
 use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 use tss_esapi::utils::TpmsContext;
 
 use crate::error::TpmError;
-use crate::library::{self, Library, ecdsa, failed, point};
-use crate::point::Point;
+use crate::library::{self, Library, failed, public_key};
+use crate::number::{joined, padded};
 
 const CREATE: &str = "Create";
 const LOAD: &str = "Load";
@@ -53,8 +55,8 @@ impl KeyBlob {
     ///
     /// [`TpmError::Stack`] or [`TpmError::Decode`] if `public` is not the public area of a P-256
     /// key.
-    pub fn point(&self) -> Result<Point, TpmError> {
-        point(&Public::unmarshall(&self.public).map_err(|error| failed(LOAD, error))?)
+    pub fn public_key(&self) -> Result<PublicKey, TpmError> {
+        public_key(&Public::unmarshall(&self.public).map_err(|error| failed(LOAD, error))?)
     }
 }
 
@@ -102,7 +104,16 @@ pub(crate) fn sign(
         .sign(handle, digest, SignatureScheme::Null, no_ticket)
         .map_err(signing)?;
     library.flush(handle)?;
-    ecdsa(&signature, SIGN)
+    let Signature::EcDsa(signature) = signature else {
+        let reason = "a signature other than ECDSA".to_owned();
+        return Err(TpmError::Decode {
+            command: SIGN,
+            reason,
+        });
+    };
+    let r = padded(signature.signature_r().value(), SIGN)?;
+    let s = padded(signature.signature_s().value(), SIGN)?;
+    Ok(joined(r, s))
 }
 
 fn load(library: &mut Library, key: &KeyBlob) -> Result<KeyHandle, TpmError> {

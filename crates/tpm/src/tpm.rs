@@ -1,7 +1,10 @@
 //! The one handle to the TPM.
 
+use portcullis_attestation::attest::SignedAttest;
 use portcullis_attestation::clock::ClockInfo;
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
+use portcullis_attestation::tag::{DIGEST_BYTES, NV_INDEX};
+use portcullis_attestation::tpm_name::TpmName;
 use tpm2_protocol::basic::TpmHandle;
 use tpm2_protocol::data::{TpmCap, TpmuCapabilities};
 use tpm2_protocol::frame::{TpmGetCapabilityCommand, TpmGetCapabilityResponse};
@@ -11,9 +14,8 @@ use crate::attestation_key::{self, WireKey};
 use crate::deadline::Deadline;
 use crate::error::TpmError;
 use crate::library::{Identity, Library};
-use crate::nv::{self, NvSlot, TAG_INDEX};
+use crate::nv::{self, NvSlot};
 use crate::reading::{self, Reading};
-use crate::signed::Signed;
 use crate::signing_key::{self, KeyBlob};
 use crate::tcti::Tcti;
 use crate::wire::{Command, Repeat, Wire};
@@ -77,7 +79,7 @@ impl Tpm {
         selection: PcrSelection,
         deadline: &Deadline,
     ) -> Result<Reading, TpmError> {
-        reading::read(&mut self.wire, selection, TAG_INDEX, deadline)
+        reading::read(&mut self.wire, selection, NV_INDEX, deadline)
     }
 
     /// Reads clock and boot counters.
@@ -109,7 +111,7 @@ impl Tpm {
     ///
     /// If the index may not be read with the empty password, or the TPM cannot be reached.
     pub fn tag(&mut self, deadline: &Deadline) -> Result<Option<NvSlot>, TpmError> {
-        nv::read(&mut self.wire, TAG_INDEX, deadline)
+        nv::read(&mut self.wire, NV_INDEX, deadline)
     }
 
     /// Extends one PCR. Not repeated if the connection breaks under it.
@@ -146,7 +148,7 @@ impl Tpm {
         selection: PcrSelection,
         qualifying_data: &[u8],
         deadline: &Deadline,
-    ) -> Result<Signed, TpmError> {
+    ) -> Result<SignedAttest, TpmError> {
         let mut library = self.library(deadline)?;
         library.quote(&mut self.quote_key, selection, qualifying_data)
     }
@@ -161,12 +163,12 @@ impl Tpm {
     pub fn certify_tag(
         &mut self,
         slot: &NvSlot,
-        ak_name: &[u8],
+        ak_name: &TpmName,
         qualifying_data: &[u8],
         deadline: &Deadline,
-    ) -> Result<Signed, TpmError> {
+    ) -> Result<SignedAttest, TpmError> {
         self.prepare(deadline)?;
-        let nv = (slot.index, slot.size_bytes);
+        let nv = (slot.index, slot.public.size_bytes);
         self.wire_key
             .certify(&mut self.wire, ak_name, nv, qualifying_data, deadline)
     }
@@ -210,12 +212,12 @@ impl Tpm {
     /// If the owner hierarchy has a password, or the TPM cannot be reached.
     pub fn write_tag(
         &mut self,
-        contents: &[u8; nv::TAG_BYTES as usize],
+        contents: &[u8; DIGEST_BYTES],
         deadline: &Deadline,
     ) -> Result<NvSlot, TpmError> {
         let current = self.tag(deadline)?;
         self.library(deadline)?
-            .write_tag(TAG_INDEX, current.as_ref(), contents)?;
+            .write_tag(NV_INDEX, current.as_ref(), contents)?;
         self.tag(deadline)?
             .filter(|slot| slot.contents == contents)
             .ok_or_else(|| TpmError::Decode {
