@@ -1,24 +1,86 @@
 //! The facts that a configuration is judged against.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+mod inode;
+mod kernel;
+mod mount_source;
+mod namespace;
+mod rootfs;
 
-use portcullis_hardening::{HostFacts, OciConfig};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use nix::sys::resource::{Resource, getrlimit};
+use portcullis_hardening::{HostFacts, OciConfig, Rlimit, RootfsFacts};
 
 use crate::error::HostError;
+use mount_source::Judge;
+
+pub use rootfs::open_rootfs;
 
 /// What node policy and the runtime caller's own settings say about paths of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactsPolicy {
     /// Directories whose contents any container may mount.
     pub mounts_allow: Vec<PathBuf>,
-    /// containerd's state and root directories; sandbox files lie beneath them.
+    /// containerd's state and root directories; the files of pod sandboxes lie beneath them.
     pub containerd: Vec<PathBuf>,
     /// The kubelet's root directory; pod volumes lie beneath it.
     pub kubelet: PathBuf,
     /// Further directories and files that no container gets.
     pub denied: Vec<PathBuf>,
 }
+
+/// Gathers the facts for `config`.
+///
+/// `rootfs` is the mounted root filesystem of the container; without it no tmpfs is added. What
+/// is looked up by path (namespaces, sources of bind mounts) is what the path leads to now.
+///
+/// # Errors
+///
+/// [`HostError`] if something cannot be read; the container must then not start.
+pub fn facts(
+    config: &OciConfig,
+    rootfs: Option<BorrowedFd<'_>>,
+    policy: &FactsPolicy,
+) -> Result<HostFacts, HostError> {
+    let namespaces = namespace::origins(config)?;
+    let mut mount_sources = BTreeMap::new();
+    let mut judge = None;
+    for bind in config.bind_mounts() {
+        if judge.is_none() {
+            judge = Some(Judge::new(policy)?);
+        }
+        if let Some(judge) = &judge
+            && let Some(source) = judge.judge(bind.source)?
+        {
+            mount_sources.insert(bind.index, source);
+        }
+    }
+    Ok(HostFacts {
+        namespaces,
+        mount_sources,
+        rootfs: match rootfs {
+            Some(rootfs) => rootfs::directories(rootfs.as_fd())?,
+            None => RootfsFacts::default(),
+        },
+        cpu_thermal_paths: kernel::thermal_throttle_paths()?,
+        apparmor: kernel::apparmor_is_enabled()?,
+        selinux: kernel::selinux_is_enforcing()?,
+        inherited_nofile: Some(nofile()?),
+    })
+}
+
+/// The limit of open files of this process, which its children inherit.
+fn nofile() -> Result<Rlimit, HostError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|cause| HostError::Read {
+        path: "RLIMIT_NOFILE".into(),
+        cause: cause.into(),
+    })?;
+    Ok(Rlimit { soft, hard })
+}
+
+// === impl FactsPolicy ===
 
 impl Default for FactsPolicy {
     fn default() -> Self {
@@ -29,31 +91,4 @@ impl Default for FactsPolicy {
             denied: Vec::new(),
         }
     }
-}
-
-/// Opens the root filesystem of a bundle.
-///
-/// # Errors
-///
-/// [`HostError::Open`] if it is not a directory that can be opened without following a link.
-pub fn open_rootfs(_path: &Path) -> Result<OwnedFd, HostError> {
-    Err(HostError::Program {
-        name: String::new(),
-        directories: "",
-    })
-}
-
-/// Gathers the facts for `config`.
-///
-/// `rootfs` is the mounted root filesystem of the container; without it no tmpfs is added.
-///
-/// # Errors
-///
-/// [`HostError`] if something cannot be read; the launch is then undecided.
-pub fn facts(
-    _config: &OciConfig,
-    _rootfs: Option<BorrowedFd<'_>>,
-    _policy: &FactsPolicy,
-) -> Result<HostFacts, HostError> {
-    Ok(HostFacts::default())
 }

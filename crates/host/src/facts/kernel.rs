@@ -1,0 +1,80 @@
+//! What the running kernel shows of itself.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::error::HostError;
+
+/// One directory for each processor.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+/// `Y` or `N`; absent if the module is not built in.
+const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
+/// `1` if enforcing; absent if the module is not active.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+
+/// The `thermal_throttle` directories, by the number of the processor. They count events that
+/// other containers cause, which makes them a channel between containers.
+pub(super) fn thermal_throttle_paths() -> Result<Vec<String>, HostError> {
+    let unreadable = |cause| HostError::Read {
+        path: PROCESSORS.into(),
+        cause,
+    };
+    let entries = match fs::read_dir(PROCESSORS) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(unreadable(cause)),
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("cpu")?.parse::<u32>().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    let paths = numbers
+        .into_iter()
+        .map(|it| format!("{PROCESSORS}/cpu{it}/thermal_throttle"));
+    Ok(paths.filter(|path| Path::new(path).is_dir()).collect())
+}
+
+pub(super) fn apparmor_is_enabled() -> Result<bool, HostError> {
+    starts_with(APPARMOR, b'Y')
+}
+
+pub(super) fn selinux_is_enforcing() -> Result<bool, HostError> {
+    starts_with(SELINUX, b'1')
+}
+
+/// False if there is no such file.
+fn starts_with(path: &str, byte: u8) -> Result<bool, HostError> {
+    match fs::read(path) {
+        Ok(content) => Ok(content.first() == Some(&byte)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(HostError::Read {
+            path: path.into(),
+            cause,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thermal_path_is_a_directory_of_a_processor() {
+        for path in thermal_throttle_paths().unwrap() {
+            assert!(Path::new(&path).is_dir());
+            assert!(path.starts_with(PROCESSORS) && path.ends_with("/thermal_throttle"));
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_not_there_is_not_active() {
+        assert!(!starts_with("/sys/module/no-such-module/parameters/enabled", b'Y').unwrap());
+        assert!(starts_with("/proc/self/status", b'N').unwrap());
+    }
+}

@@ -1,0 +1,248 @@
+//! What the source of a bind mount is.
+//!
+//! The source is opened once; it and every directory above it are compared by device and inode
+//! with what no container gets and with what it may get. The nearest match decides: a volume in
+//! the kubelet's directory is a volume, the directory itself is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::SFlag;
+use nix::sys::statfs::{
+    BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, DEVPTS_SUPER_MAGIC,
+    FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, SECURITYFS_MAGIC, SELINUX_MAGIC, SYSFS_MAGIC,
+    TRACEFS_MAGIC, fstatfs,
+};
+use portcullis_hardening::MountSource;
+
+use super::FactsPolicy;
+use super::inode::{Inode, Place};
+use crate::error::HostError;
+
+/// Parts of a host that no container gets. Those that do not exist are skipped.
+const DENIED: [&str; 27] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt/cni",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/portcullis",
+    "/var/lib/rancher",
+    "/var/log",
+    "/var/run",
+];
+
+/// File systems through which a container would speak with the kernel, wherever they are mounted.
+const KERNEL: [FsType; 11] = [
+    BPF_FS_MAGIC,
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEBUGFS_MAGIC,
+    DEVPTS_SUPER_MAGIC,
+    NSFS_MAGIC,
+    PROC_SUPER_MAGIC,
+    SECURITYFS_MAGIC,
+    SELINUX_MAGIC,
+    SYSFS_MAGIC,
+    TRACEFS_MAGIC,
+];
+
+/// Volume plugins of the kubelet that carry settings, not programs.
+const SETTINGS_PLUGINS: [&str; 4] = [
+    "kubernetes.io~configmap",
+    "kubernetes.io~downward-api",
+    "kubernetes.io~projected",
+    "kubernetes.io~secret",
+];
+
+/// What a directory on the way up says about a source beneath it.
+#[derive(Debug, Clone)]
+enum Mark {
+    Denied(PathBuf),
+    Allowed,
+    Containerd,
+    Kubelet,
+}
+
+/// Judges sources against one policy.
+#[derive(Debug)]
+pub(super) struct Judge {
+    marks: BTreeMap<Inode, Mark>,
+    /// Everything above a denied part: mounting it would mount that part too.
+    holders: BTreeMap<Inode, PathBuf>,
+    root: BTreeSet<Inode>,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    pub(super) fn new(policy: &FactsPolicy) -> Result<Self, HostError> {
+        let mut judge = Self {
+            marks: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            root: BTreeSet::new(),
+        };
+        let denied = DENIED.iter().map(Path::new);
+        for path in denied.chain(policy.denied.iter().map(PathBuf::as_path)) {
+            judge.mark(path, Mark::Denied(path.into()))?;
+        }
+        for path in &policy.containerd {
+            judge.mark(path, Mark::Containerd)?;
+        }
+        judge.mark(&policy.kubelet, Mark::Kubelet)?;
+        for path in &policy.mounts_allow {
+            if let Some(place) = Place::open(path)? {
+                judge.marks.insert(place.inode(), Mark::Allowed);
+            }
+        }
+        if let Some(root) = Place::open(Path::new("/"))? {
+            judge.root.insert(root.inode());
+        }
+        Ok(judge)
+    }
+
+    /// Marks a part of the host, and notes what is above it.
+    fn mark(&mut self, path: &Path, mark: Mark) -> Result<(), HostError> {
+        let Some(place) = Place::open(path)? else {
+            return Ok(());
+        };
+        let chain = place.ancestry()?;
+        for holder in chain.iter().skip(1) {
+            self.holders.entry(*holder).or_insert_with(|| path.into());
+        }
+        self.marks.insert(place.inode(), mark);
+        Ok(())
+    }
+
+    /// Judges the source of a bind mount; `None` if it is not an absolute path or leads to
+    /// nothing.
+    pub(super) fn judge(&self, source: &str) -> Result<Option<MountSource>, HostError> {
+        let path = Path::new(source);
+        if !path.is_absolute() {
+            return Ok(None);
+        }
+        let Some(place) = Place::open(path)? else {
+            return Ok(None);
+        };
+        match place.kind() {
+            SFlag::S_IFSOCK => return Ok(Some(MountSource::Socket)),
+            SFlag::S_IFBLK => return Ok(Some(MountSource::BlockDevice)),
+            SFlag::S_IFCHR => return Ok(Some(MountSource::CharacterDevice)),
+            _ => {}
+        }
+        let system = fstatfs(&place).map_err(|cause| HostError::Read {
+            path: path.into(),
+            cause: cause.into(),
+        })?;
+        if KERNEL.contains(&system.filesystem_type()) {
+            let what = "a file system of the kernel".to_owned();
+            return Ok(Some(MountSource::Denied { what }));
+        }
+        self.classify(&place).map(Some)
+    }
+
+    fn classify(&self, place: &Place) -> Result<MountSource, HostError> {
+        let denied = |path: &Path| MountSource::Denied {
+            what: path.display().to_string(),
+        };
+        let chain = place.ancestry()?;
+        if let Some(held) = self.holders.get(&place.inode()) {
+            return Ok(denied(held));
+        }
+        for (depth, inode) in chain.iter().enumerate() {
+            // The root is denied itself, not for what lies in it.
+            if depth > 0 && self.root.contains(inode) {
+                break;
+            }
+            match self.marks.get(inode) {
+                None => {}
+                Some(Mark::Allowed) => return Ok(MountSource::Allowed),
+                Some(Mark::Denied(path)) => return Ok(denied(path)),
+                Some(Mark::Containerd) => {
+                    let names = names_beneath(place, depth)?;
+                    return Ok(
+                        of_containerd(&names).unwrap_or_else(|| denied("containerd".as_ref()))
+                    );
+                }
+                Some(Mark::Kubelet) => {
+                    let names = names_beneath(place, depth)?;
+                    return Ok(of_kubelet(&names).unwrap_or_else(|| denied("kubelet".as_ref())));
+                }
+            }
+        }
+        Ok(MountSource::Unlisted)
+    }
+}
+
+/// The last `depth` names of the path of `place`.
+fn names_beneath(place: &Place, depth: usize) -> Result<Vec<String>, HostError> {
+    let path = place.canonical_path()?;
+    let names: Vec<String> = path
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    Ok(names.into_iter().rev().take(depth).rev().collect())
+}
+
+/// What lies at `names` beneath containerd's state or root directory.
+fn of_containerd(names: &[String]) -> Option<MountSource> {
+    match as_strs(names).as_slice() {
+        [
+            "io.containerd.grpc.v1.cri",
+            "sandboxes",
+            _,
+            "hostname" | "hosts" | "resolv.conf" | "shm",
+        ] => Some(MountSource::SandboxFile),
+        // A volume that the image declares.
+        [
+            "io.containerd.grpc.v1.cri",
+            "containers",
+            _,
+            "volumes",
+            _,
+            ..,
+        ] => Some(MountSource::Allowed),
+        _ => None,
+    }
+}
+
+/// What lies at `names` beneath the kubelet's directory.
+fn of_kubelet(names: &[String]) -> Option<MountSource> {
+    match as_strs(names).as_slice() {
+        ["pods", _, "volumes", plugin, _, ..] => Some(MountSource::KubeletVolume {
+            settings: SETTINGS_PLUGINS.contains(plugin),
+        }),
+        ["pods", _, "volume-subpaths", _, _, _, ..] => {
+            Some(MountSource::KubeletVolume { settings: false })
+        }
+        ["pods", _, "etc-hosts"] | ["pods", _, "containers", _, _] => {
+            Some(MountSource::SandboxFile)
+        }
+        _ => None,
+    }
+}
+
+fn as_strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests;
