@@ -105,7 +105,7 @@ pub struct HookConfig {
 /// The agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
-    /// How the TPM is reached, `device:PATH` or `swtpm:path=PATH`.
+    /// How the TPM is reached, `device:PATH` or `swtpm:host=ADDRESS,port=PORT`.
     pub tcti: String,
     /// Time between two attestations.
     pub attest_interval: Duration,
@@ -251,3 +251,6 @@ impl RuntimeConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

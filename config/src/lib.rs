@@ -12,6 +12,7 @@ mod keys;
 mod load;
 pub mod paths;
 mod pattern;
+mod profile;
 mod read;
 mod reader;
 mod relaxation;
@@ -27,6 +28,7 @@ pub use load::{
     trusted_keys_from,
 };
 pub use pattern::Pattern;
+pub use profile::{profile, profile_from};
 pub use relaxation::{Date, Relaxation};
 pub use trusted_file::{FILE_LIMIT_BYTES, Root};
 

@@ -192,3 +192,6 @@ pub fn reference_values_from(root: &Root) -> Result<Vec<ReferenceFile>, Faults> 
         .collect();
     Refusals::from_vec(faults).map_or(Ok(files), Err)
 }
+
+#[cfg(test)]
+mod tests;

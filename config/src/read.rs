@@ -350,13 +350,8 @@ fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) -> AgentConfi
     let tcti = reader.text(
         section,
         "tcti",
-        "'device:PATH' or 'swtpm:path=PATH'",
-        |text| {
-            let path = text
-                .strip_prefix("device:")
-                .or_else(|| text.strip_prefix("swtpm:path="))?;
-            absolute(path).map(|_| text.to_owned())
-        },
+        "'device:PATH' or 'swtpm:host=ADDRESS,port=PORT'",
+        |text| is_tcti(text).then(|| text.to_owned()),
     );
     let attest_interval = span(
         reader,
@@ -381,7 +376,7 @@ fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) -> AgentConfi
         section,
         "pcrs",
         "PCR indices from 0 to 23, each once, at least one",
-        |value| pcr_indices(value),
+        pcr_indices,
     );
     let indices = indices.unwrap_or_else(|| {
         defaults::PCRS
@@ -399,6 +394,38 @@ fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) -> AgentConfi
         },
     );
 
+    renewed_in_time(reader, root, launch, attest_interval, verdict_lifetime);
+    AgentConfig {
+        tcti: tcti.unwrap_or_else(|| defaults::TCTI.to_owned()),
+        attest_interval,
+        verdict_lifetime,
+        pcrs: PcrSelection::new(bank.unwrap_or(defaults::PCR_BANK), indices),
+        issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
+    }
+}
+
+/// Whether `text` has one of the two forms that `portcullis_tpm` reads.
+fn is_tcti(text: &str) -> bool {
+    if let Some(path) = text.strip_prefix("device:") {
+        return absolute(path).is_some();
+    }
+    let address = text
+        .strip_prefix("swtpm:host=")
+        .and_then(|options| options.split_once(",port="));
+    address.is_some_and(|(host, port)| {
+        host.parse::<std::net::IpAddr>().is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
+/// Notes a fault where verdicts would grow too old before the next one comes.
+fn renewed_in_time(
+    reader: &mut Reader,
+    root: &Table,
+    launch: &LaunchPolicy,
+    attest_interval: Duration,
+    verdict_lifetime: Duration,
+) {
+    let section = reader.section(root, "agent", "agent.");
     let attestation = reader.section(root, "attestation", "attestation.");
     let interval = section.cited("attest_interval", &duration::show(attest_interval));
     for (limit, cited) in [
@@ -420,13 +447,6 @@ fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) -> AgentConfi
                 .with_remedy(format!("shorten 'attest_interval=' or lengthen '{key}='")),
             );
         }
-    }
-    AgentConfig {
-        tcti: tcti.unwrap_or_else(|| defaults::TCTI.to_owned()),
-        attest_interval,
-        verdict_lifetime,
-        pcrs: PcrSelection::new(bank.unwrap_or(defaults::PCR_BANK), indices),
-        issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
     }
 }
 
@@ -454,3 +474,6 @@ pub(crate) fn node_name(text: &str) -> Option<String> {
     let fits = (1..=NODE_NAME_LIMIT_BYTES).contains(&text.len()) && text.bytes().all(is_known);
     fits.then(|| text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

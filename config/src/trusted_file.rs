@@ -274,4 +274,4 @@ fn unreadable(path: &str, cause: impl std::fmt::Display) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

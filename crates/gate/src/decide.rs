@@ -42,7 +42,7 @@ pub fn decide(
     };
     let (token, verdict) = match verified_verdict(keys, request, snapshot, moment) {
         Ok(verified) => verified,
-        Err(refusal) => return Refusals::from(*refusal).into(),
+        Err(refusal) => return Refusals::from(refusal).into(),
     };
     if let Some(refusal) = stale(policy, &verdict, moment)
         .or_else(|| boot::refusal(&request.node, &verdict.host, &snapshot.live, moment))
@@ -54,7 +54,7 @@ pub fn decide(
     let tags = match tag::verified(policy, keys, &verdict.host, snapshot, moment) {
         Ok(tags) => tags,
         Err(refusal) => {
-            refusals.push(*refusal);
+            refusals.push(refusal);
             tag::Tags::Unverified
         }
     };
@@ -82,7 +82,7 @@ fn verified_verdict<'a>(
     request: &LaunchRequest,
     snapshot: &'a Snapshot,
     moment: &Moment,
-) -> Result<(&'a str, Verdict), Box<Refusal>> {
+) -> Result<(&'a str, Verdict), Refusal> {
     let subject = || format!("verdict of node {}", quote(&request.node));
     let token = snapshot
         .verdict
@@ -97,7 +97,12 @@ fn verified_verdict<'a>(
     {
         let found = format!("node {}", quote(found));
         let expected = format!("node {}", quote(&request.node));
-        return Err(Refusal::new(Code::VerdictSubjectMismatch, subject(), expected, found).into());
+        return Err(Refusal::new(
+            Code::VerdictSubjectMismatch,
+            subject(),
+            expected,
+            found,
+        ));
     }
     let order = VerdictOrder {
         iat: verdict.issued_at_s,
@@ -112,8 +117,7 @@ fn verified_verdict<'a>(
                 newest.iat, newest.seq
             ),
             format!("issue {} (seq {})", order.iat, order.seq),
-        )
-        .into()),
+        )),
         _ => Ok((token, verdict)),
     }
 }

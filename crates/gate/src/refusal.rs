@@ -44,7 +44,8 @@ pub struct Refusal {
 /// One reason or more; the first is the one that the operator's line shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusals {
-    first: Refusal,
+    /// Boxed, because this is the error of many results.
+    first: Box<Refusal>,
     rest: Vec<Refusal>,
 }
 
@@ -248,7 +249,7 @@ impl Refusals {
         let mut all = all.into_iter();
         let first = all.next()?;
         Some(Self {
-            first,
+            first: Box::new(first),
             rest: all.collect(),
         })
     }
@@ -259,13 +260,13 @@ impl Refusals {
     }
 
     /// The reason that the line shows.
-    pub const fn first(&self) -> &Refusal {
+    pub fn first(&self) -> &Refusal {
         &self.first
     }
 
     /// All reasons, the first one first.
     pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
-        std::iter::once(&self.first).chain(&self.rest)
+        std::iter::once(&*self.first).chain(&self.rest)
     }
 
     /// How many reasons there are; never 0.
@@ -274,12 +275,12 @@ impl Refusals {
     }
 
     /// The kind of the first reason.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         self.first.kind()
     }
 
     /// The exit code of a hook or command that ends here; see [`Code::exit_code`].
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         self.first.code.exit_code()
     }
 
@@ -305,7 +306,7 @@ impl Refusals {
 impl From<Refusal> for Refusals {
     fn from(first: Refusal) -> Self {
         Self {
-            first,
+            first: Box::new(first),
             rest: Vec::new(),
         }
     }
@@ -322,7 +323,7 @@ impl IntoIterator for Refusals {
     type IntoIter = std::iter::Chain<std::iter::Once<Refusal>, std::vec::IntoIter<Refusal>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        std::iter::once(self.first).chain(self.rest)
+        std::iter::once(*self.first).chain(self.rest)
     }
 }
 

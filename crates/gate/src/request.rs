@@ -49,7 +49,7 @@ impl LaunchRequest {
     ///
     /// # Errors
     /// The refusal `tag-requirement-malformed`, with the column.
-    pub fn require(&mut self, annotation: &str) -> Result<(), Box<Refusal>> {
+    pub fn require(&mut self, annotation: &str) -> Result<(), Refusal> {
         let requirement = Requirement::parse(annotation).map_err(|error| {
             Refusal::new(
                 Code::TagRequirementMalformed,

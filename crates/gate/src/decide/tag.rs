@@ -31,7 +31,7 @@ pub(super) fn verified(
     verdict: &HostVerdict,
     snapshot: &Snapshot,
     moment: &Moment,
-) -> Result<Tags, Box<Refusal>> {
+) -> Result<Tags, Refusal> {
     let document = snapshot.tag_document.as_deref();
     let (pin, slot, document) = match (&verdict.tag, &snapshot.live.tag, document) {
         (None, None, None) => return Ok(Tags::Absent),
@@ -44,10 +44,10 @@ pub(super) fn verified(
             ));
         }
         (None, Some(slot), _) => {
-            return Err(Box::new(
+            return Err(
                 tampered(nv(slot.nv_index), "no asset tag, as attested", "one")
                     .with_remedy("run 'portcullis attest' if you have just provisioned it"),
-            ));
+            );
         }
         (Some(_), Some(_), None) => {
             return Err(missing(
@@ -64,12 +64,12 @@ pub(super) fn verified(
     bound(pin, slot, document)?;
     let asset_tag = tag::verify(document, keys).map_err(|error| unfit(&error))?;
     if asset_tag.subject != verdict.ueid {
-        return Err(Box::new(Refusal::new(
+        return Err(Refusal::new(
             Code::AssetTagSubjectMismatch,
             "tag document",
             format!("subject {}, the TPM of this node", verdict.ueid),
             asset_tag.subject.as_str(),
-        )));
+        ));
     }
     let (now, skew) = (moment.unix_s, policy.clock_skew.as_secs());
     if asset_tag.not_before_s > now.saturating_add(skew) {
@@ -132,16 +132,16 @@ fn nv(index: u32) -> String {
     format!("TPM NV index 0x{index:08x}")
 }
 
-fn missing(subject: String, expected: &str, found: &str) -> Box<Refusal> {
-    Refusal::new(Code::AssetTagMissing, subject, expected, found).into()
+fn missing(subject: String, expected: &str, found: &str) -> Refusal {
+    Refusal::new(Code::AssetTagMissing, subject, expected, found)
 }
 
 fn tampered(subject: String, expected: impl Into<String>, found: impl Into<String>) -> Refusal {
     Refusal::new(Code::AssetTagTampered, subject, expected, found)
 }
 
-fn untimely(expected: String, found: String) -> Box<Refusal> {
-    Refusal::new(Code::AssetTagExpired, "asset tag", expected, found).into()
+fn untimely(expected: String, found: String) -> Refusal {
+    Refusal::new(Code::AssetTagExpired, "asset tag", expected, found)
 }
 
 // === impl Tags ===
