@@ -21,9 +21,9 @@ const NAME_ANNOTATION: &str = "io.containerd.image.name";
 const FILES: [(&str, &str); 3] = [
     (
         "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
     ),
-    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/group", "root:x:0:\napp:x:1000:\nnogroup:x:65534:\n"),
     ("etc/hostname", "busybox\n"),
 ];
 /// Folders and their modes.
@@ -59,7 +59,11 @@ pub fn write_archive(to: &Path) -> Outcome {
     let mut layout = Layout::default();
     let shell = layout.image(
         &layer(&busybox)?,
-        &json!({"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}),
+        &json!({
+            "Cmd": ["/bin/sh"],
+            "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "User": "1000:1000",
+        }),
     );
     let pause = layout.image(
         &layer(&busybox)?,
@@ -212,6 +216,12 @@ fn architecture() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+/// Digest of `bytes` as OCI writes it: `sha256:…`.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 /// Lower-case hex digits of `bytes`.

@@ -8,6 +8,7 @@
 //! - [`require`]: what a test needs; a loud skip on a laptop, a failure where it is promised.
 //! - [`wait`]: the one way to wait: for a condition, with a deadline.
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`image`]: the real parts.
+//! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`]: what `cargo xtask demo` shows.
 #![forbid(unsafe_code)]
@@ -20,7 +21,9 @@ pub mod failure;
 pub mod grpc;
 pub mod image;
 pub mod node;
+pub mod process;
 pub mod programs;
+pub mod refusal;
 pub mod require;
 pub mod run;
 pub mod swtpm;

@@ -1,1 +1,363 @@
 //! A host set up as an operator would, through the `portcullis` command.
+//!
+//! Only for use inside a world: everything is at its real path.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::containerd::{Containerd, PORTCULLIS};
+use crate::daemon::Daemon;
+use crate::failure::{Doing, Failure, Outcome};
+use crate::image;
+use crate::programs;
+use crate::refusal::Refusal;
+use crate::run::{self, Ran};
+use crate::swtpm::{PowerCycle, Swtpm};
+use crate::wait::PATIENCE;
+use crate::world::{Census, World};
+
+/// Settings of the administrator.
+const CONFIG: &str = "/etc/portcullis";
+/// Drop-ins, which the tests use to change settings.
+const DROP_INS: &str = "/etc/portcullis/portcullis.d";
+/// The agent's socket.
+const AGENT_SOCKET: &str = "/run/portcullis/agent.sock";
+/// Where the operator keeps private keys; on another machine in real life.
+const OPERATOR: &str = "/run/operator";
+/// Drop-in that connects the agent with the software TPM.
+const TPM_DROP_IN: &str = "10-tpm";
+/// Tags of the host.
+pub const TAGS: [&str; 2] = ["country=DE", "pool=shop"];
+/// Name of its approved boot state.
+pub const BOOT_STATE: &str = "approved";
+
+/// A provisioned host.
+#[derive(Debug)]
+pub struct Node {
+    /// Its TPM.
+    pub tpm: Swtpm,
+    /// Its containerd.
+    pub containerd: Containerd,
+    /// Identity of the TPM.
+    pub ueid: String,
+    agent: Option<Daemon>,
+    logs: PathBuf,
+    before: Census,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Sets everything up: programs, TPM, keys, agent, reference values, tag, verdict, containerd.
+    ///
+    /// # Errors
+    ///
+    /// When a step fails.
+    pub fn provision(world: &World) -> Outcome<Self> {
+        let before = Census::take();
+        programs::install()?;
+        for folder in ["", "portcullis.d", "trust.d", "reference.d"] {
+            let folder = Path::new(CONFIG).join(folder);
+            fs::create_dir_all(&folder).doing(format!("make '{}'", folder.display()))?;
+        }
+        let tpm = Swtpm::start().doing("start a software TPM")?;
+        fs::copy(
+            programs::shipped("config/portcullis.toml"),
+            format!("{CONFIG}/portcullis.toml"),
+        )
+        .doing("install the shipped settings")?;
+        drop_in(
+            TPM_DROP_IN,
+            &format!("[agent]\ntcti = \"{}\"\n", tpm.tcti()),
+        )?;
+        let agent = start_agent(&world.logs())?;
+        let ueid = approve()?;
+        let containerd = Containerd::start(world)?;
+        Ok(Self {
+            tpm,
+            containerd,
+            ueid,
+            agent: Some(agent),
+            logs: world.logs(),
+            before,
+        })
+    }
+
+    /// Runs `portcullis` with `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn portcullis(&self, arguments: &[&str]) -> Outcome<Ran> {
+        run::to_end(Command::new("portcullis").args(arguments))
+    }
+
+    /// Attests anew.
+    ///
+    /// # Errors
+    ///
+    /// When the verdict is not affirming.
+    pub fn attest(&self) -> Outcome {
+        self.portcullis(&["attest"])?.success().map(drop)
+    }
+
+    /// Adds settings, as an administrator would: in a file beside the shipped one.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set(&self, name: &str, toml: &str) -> Outcome {
+        drop_in(name, toml)
+    }
+
+    /// Takes settings of [`Node::set`] away.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be removed.
+    pub fn unset(&self, name: &str) -> Outcome {
+        let path = format!("{DROP_INS}/{name}.toml");
+        fs::remove_file(&path).doing(format!("remove '{path}'"))
+    }
+
+    /// Reboots the machine around the TPM and attests again, so that the host is trusted.
+    ///
+    /// # Errors
+    ///
+    /// When the TPM or the agent does not follow.
+    pub fn reboot_and_attest(&self) -> Outcome {
+        self.tpm
+            .power_cycle(PowerCycle::Reset)
+            .doing("restart the TPM")?;
+        self.attest()
+    }
+
+    /// Stops the agent.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end by itself.
+    pub fn stop_agent(&mut self) -> Outcome {
+        let mut agent = self
+            .agent
+            .take()
+            .ok_or_else(|| Failure::new("the agent is not running"))?;
+        let status = agent.stop()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the agent ended with {status} after SIGTERM"
+        )))
+    }
+
+    /// Starts the agent again.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_agent(&mut self) -> Outcome {
+        self.agent = Some(start_agent(&self.logs)?);
+        Ok(())
+    }
+
+    /// The agent's process.
+    #[must_use]
+    pub fn agent(&self) -> Option<&Daemon> {
+        self.agent.as_ref()
+    }
+
+    /// Runs container `id` under our shim to its end: `ctr run --rm <options> <image> <id> <command>`.
+    ///
+    /// # Errors
+    ///
+    /// When `ctr` cannot be run.
+    pub fn run(&self, id: &str, options: &[&str], command: &[&str]) -> Outcome<Ran> {
+        let mut arguments = vec!["run", "--rm", "--runtime", PORTCULLIS];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&[image::BUSYBOX, id]);
+        arguments.extend_from_slice(command);
+        self.containerd.run_ctr(&arguments)
+    }
+
+    /// Starts container `id` under our shim and leaves it running `command`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start(&self, id: &str, options: &[&str], command: &[&str]) -> Outcome {
+        let mut arguments = vec!["run", "--detach", "--runtime", PORTCULLIS];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&[image::BUSYBOX, id]);
+        arguments.extend_from_slice(command);
+        self.containerd.run_ctr(&arguments)?.success().map(drop)
+    }
+
+    /// Kills container `id` and removes it with its task.
+    ///
+    /// # Errors
+    ///
+    /// When `ctr` refuses.
+    pub fn remove(&self, id: &str) -> Outcome {
+        self.containerd
+            .run_ctr(&["task", "delete", "--force", id])?
+            .success()?;
+        self.containerd
+            .run_ctr(&["container", "delete", id])?
+            .success()
+            .map(drop)
+    }
+
+    /// Fails unless a container starts.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with what `ctr` said.
+    pub fn starts(&self) -> Outcome {
+        self.run("probe", &[], &["true"])?.success().map(drop)
+    }
+
+    /// The refusal of a container that must not start.
+    ///
+    /// # Errors
+    ///
+    /// When it starts, or fails for another reason.
+    pub fn refuses(&self, options: &[&str]) -> Outcome<Refusal> {
+        let refused = self.run("probe", options, &["true"])?.refusal()?;
+        // What did not start leaves its container entry behind, which `ctr` does not remove.
+        self.forget("probe")?;
+        Refusal::find(&refused)
+    }
+
+    /// Removes the entry of a container whose task was refused, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When `ctr` cannot be run.
+    pub fn forget(&self, id: &str) -> Outcome {
+        self.containerd
+            .run_ctr(&["container", "delete", id])
+            .map(drop)
+    }
+
+    /// What exists now and did not exist before the host was set up, the daemons included.
+    #[must_use]
+    pub fn remains(&self) -> String {
+        self.before.remains().to_string()
+    }
+
+    /// Stops everything, and fails if anything is left.
+    ///
+    /// # Errors
+    ///
+    /// When a part does not end, or leaves something.
+    pub fn finish(mut self) -> Outcome {
+        let mut faults = Vec::new();
+        if self.agent.is_some() {
+            faults.extend(self.stop_agent().err());
+        }
+        let Self {
+            tpm,
+            containerd,
+            before,
+            ..
+        } = self;
+        faults.extend(containerd.stop().err());
+        drop(tpm);
+        faults.extend(before.until_clean(PATIENCE).err());
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Err(Failure::new(texts.join("; ")))
+    }
+
+    /// Leaves everything running.
+    pub fn release(self) {
+        let Self {
+            tpm,
+            containerd,
+            agent,
+            ..
+        } = self;
+        containerd.release();
+        agent.into_iter().for_each(Daemon::release);
+        // It would be killed with its value.
+        let _running = std::mem::ManuallyDrop::new(tpm);
+    }
+}
+
+fn drop_in(name: &str, toml: &str) -> Outcome {
+    let path = format!("{DROP_INS}/{name}.toml");
+    fs::write(&path, toml).doing(format!("write '{path}'"))
+}
+
+fn start_agent(logs: &Path) -> Outcome<Daemon> {
+    let mut command = Command::new("/usr/libexec/portcullis/portcullis-agent");
+    let mut agent = Daemon::start(&mut command, &logs.join("agent.log"))?;
+    agent.until_ready(|| UnixStream::connect(AGENT_SOCKET).is_ok())?;
+    Ok(agent)
+}
+
+/// What an operator does once for a host, step by step; returns the TPM's identity.
+fn approve() -> Outcome<String> {
+    let keys = format!("{OPERATOR}/keys");
+    let captured = format!("{OPERATOR}/captured.json");
+    let tag = format!("{OPERATOR}/tag.jws");
+    let reference = format!("{CONFIG}/reference.d/{BOOT_STATE}.jws");
+    fs::create_dir_all(OPERATOR).doing(format!("make '{OPERATOR}'"))?;
+    for key_use in ["reference", "tag"] {
+        portcullis(&["keys", "generate", "--use", key_use, "--out", &keys])?;
+        let name = format!("{key_use}.jwk");
+        fs::copy(format!("{keys}/{name}"), format!("{CONFIG}/trust.d/{name}"))
+            .doing(format!("pin '{name}'"))?;
+    }
+    let enrolled = json(&["enroll", "--output", "json"])?;
+    let ueid = enrolled["ueid"]
+        .as_str()
+        .ok_or_else(|| Failure::new(format!("'portcullis enroll' names no TPM: {enrolled}")))?
+        .to_owned();
+    portcullis(&[
+        "reference",
+        "capture",
+        "--name",
+        BOOT_STATE,
+        "--out",
+        &captured,
+    ])?;
+    let reference_key = format!("{keys}/reference.pem");
+    portcullis(&[
+        "reference",
+        "sign",
+        "--key",
+        &reference_key,
+        "-i",
+        &captured,
+        "-o",
+        &reference,
+    ])?;
+    let tag_key = format!("{keys}/tag.pem");
+    let mut issue = vec![
+        "tag", "issue", "--key", &tag_key, "--tpm", &ueid, "-o", &tag,
+    ];
+    for tag in TAGS {
+        issue.extend(["--tag", tag]);
+    }
+    portcullis(&issue)?;
+    portcullis(&["tag", "provision", &tag])?;
+    portcullis(&["attest"])?;
+    Ok(ueid)
+}
+
+fn portcullis(arguments: &[&str]) -> Outcome<String> {
+    run::to_end(Command::new("portcullis").args(arguments))?.success()
+}
+
+fn json(arguments: &[&str]) -> Outcome<Value> {
+    let text = portcullis(arguments)?;
+    serde_json::from_str(&text).doing(format!("read '{}' as JSON", text.trim()))
+}

@@ -42,6 +42,12 @@ pub fn find() -> Option<PathBuf> {
         })
 }
 
+/// A file of the source tree that a package ships.
+#[must_use]
+pub fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
 /// Copies the programs to where a package would install them. Only for use inside a world.
 ///
 /// # Errors

@@ -138,17 +138,23 @@ impl Need {
 #[must_use]
 pub fn met(needs: &[Need]) -> bool {
     let promised = std::env::var(PROMISED).unwrap_or_default();
-    for need in needs.iter().copied().filter(|need| !need.is_met()) {
+    let unmet: Vec<Need> = needs
+        .iter()
+        .copied()
+        .filter(|need| !need.is_met())
+        .collect();
+    for need in &unmet {
         let (name, remedy) = (need.name(), need.remedy());
         assert!(
             !promised.split(',').any(|word| word.trim() == name),
             "needs {name}, which {PROMISED} promises; {remedy}"
         );
         eprintln!("skipped: needs {name}; {remedy}");
-        note_skip(name);
-        return false;
     }
-    true
+    if let Some(need) = unmet.first() {
+        note_skip(need.name());
+    }
+    unmet.is_empty()
 }
 
 /// Where on `PATH`, or in the folders of system programs, `program` is.

@@ -32,6 +32,8 @@ pub use remains::{Census, Remains};
 
 /// Set inside a world; holds its scratch folder.
 pub const MARK: &str = "PORTCULLIS_WORLD";
+/// File in the scratch folder with the first process' id, as the machine sees it.
+pub const FIRST_PROCESS: &str = "first-process";
 /// File in the scratch folder that a test body leaves when it ran to its end.
 const FINISHED: &str = "finished";
 /// `PATH` inside: where packages put programs, and nothing else.
@@ -281,7 +283,9 @@ impl Plan {
             .args(self.arguments())
             .spawn()
             .doing("start the first process")?;
+        let noted = std::fs::write(self.scratch.join(FIRST_PROCESS), first.id().to_string());
         let ended = wait_for_end(&mut first, events);
+        noted.doing("note the first process")?;
         groups.leave()?;
         ended
     }
