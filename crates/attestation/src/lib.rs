@@ -25,6 +25,8 @@ pub mod trust;
 pub mod ueid;
 pub mod verdict;
 
+#[cfg(test)]
+mod fakes;
 mod wire;
 
 pub use claims::ClaimError;
