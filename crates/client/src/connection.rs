@@ -152,12 +152,7 @@ impl Client {
         &self.path
     }
 
-    /// Time the caller gave for the whole connection.
-    pub(crate) const fn allowed(&self) -> Duration {
-        self.allowed
-    }
-
-    /// Time that is left, for a call that carries a deadline of its own.
+    /// Time that is left on this connection.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

@@ -10,6 +10,9 @@ use crate::message::{AgentError, ReplyError, encode_call, parse_reply as parse};
 use crate::method::Snapshot;
 use crate::peer::PeerError;
 
+/// Time for the way of the agent's answer, beyond the time the agent itself has.
+pub const GRACE: Duration = Duration::from_millis(250);
+
 /// Whom a snapshot was asked of, for the words of a refusal.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -128,19 +131,25 @@ impl Asked<'_> {
 // === impl Client ===
 
 impl Client {
-    /// Asks for a snapshot. The agent gets the time that is left on this connection.
+    /// Asks for a snapshot; `deadline` is the time the agent has for it.
+    ///
+    /// Connect with [`GRACE`] more than that: then the agent's own word about a TPM that did not
+    /// answer arrives, and not only the end of the connection's time.
     ///
     /// # Errors
     ///
     /// Why there is none. The launch is undecided then.
-    pub fn snapshot(&mut self) -> Result<portcullis_gate::Snapshot, Unavailable> {
+    pub fn snapshot(
+        &mut self,
+        deadline: Duration,
+    ) -> Result<portcullis_gate::Snapshot, Unavailable> {
         let socket = self.path().display().to_string();
         let asked = Asked {
             socket: &socket,
-            deadline: self.allowed(),
+            deadline,
         };
         let frame = self
-            .exchange(&call(self.remaining()))
+            .exchange(&call(deadline))
             .map_err(|error| unavailable(&error, &asked))?;
         parse_reply(&frame, &asked)
     }

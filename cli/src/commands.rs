@@ -1,0 +1,53 @@
+//! One file for each command: its arguments, and what it does with them.
+
+mod attest;
+mod check;
+mod enroll;
+mod explain;
+mod keys;
+mod reference;
+mod status;
+mod tag;
+mod verdict;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::report::Report;
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make keys for signing reference values, asset tags and policies.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Approve boot states: read them from a node, sign them, look at them.
+    #[command(subcommand)]
+    Reference(reference::ReferenceCommand),
+    /// Say where a host stands and what it is for: issue, provision and look at asset tags.
+    #[command(subcommand)]
+    Tag(tag::TagCommand),
+    Enroll(enroll::EnrollArguments),
+    Attest(attest::AttestArguments),
+    Status(status::StatusArguments),
+    /// Look at verdicts.
+    #[command(subcommand)]
+    Verdict(verdict::VerdictCommand),
+    Explain(explain::ExplainArguments),
+    Check(check::CheckArguments),
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Keys(command) => keys::run(command),
+        Command::Reference(command) => reference::run(command),
+        Command::Tag(command) => tag::run(command),
+        Command::Enroll(arguments) => enroll::run(arguments),
+        Command::Attest(arguments) => attest::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Verdict(command) => verdict::run(command),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+    }
+}

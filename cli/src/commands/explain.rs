@@ -1,0 +1,285 @@
+//! `portcullis explain`
+
+use clap::Args;
+use portcullis_client::method::Explain;
+use portcullis_gate::{Code, RecordId};
+use serde_json::{Map, Value, json};
+
+use crate::agent;
+use crate::failure::Failure;
+use crate::paint::{Rows, bad, caution, good, plain, strong};
+use crate::report::Report;
+
+/// Two names at least this alike are taken for the same with a typing error.
+const ALIKE: f64 = 0.8;
+
+/// Explain a refusal: by its reference, what happened; by its code, what it means.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portcullis explain 8d21c0aa
+  portcullis explain pcr-drift
+  portcullis explain --list")]
+pub(crate) struct ExplainArguments {
+    /// The eight digits after 'ref=', or a code.
+    #[arg(value_name = "REF|CODE", required_unless_present = "list")]
+    what: Option<String>,
+    /// List all codes.
+    #[arg(long, conflicts_with = "what")]
+    list: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ExplainError {
+    #[error("cannot explain '{}': expected eight hexadecimal digits or a code", what.escape_debug())]
+    Unknown { what: String },
+    #[error("cannot explain '{}': there is no such code; did you mean '{alike}'?", what.escape_debug())]
+    Misspelt { what: String, alike: &'static str },
+}
+
+pub(crate) fn run(arguments: &ExplainArguments) -> Result<Report, Failure> {
+    let Some(what) = &arguments.what else {
+        return Ok(list());
+    };
+    if let Some(code) = Code::from_name(what) {
+        return Ok(meaning(code));
+    }
+    if RecordId::parse(what).is_none() {
+        let what = what.clone();
+        return Err(Failure::usage(match alike(&what) {
+            Some(alike) => ExplainError::Misspelt { what, alike },
+            None => ExplainError::Unknown { what },
+        }));
+    }
+    let reply = agent::call(
+        &Explain {
+            reference: what.clone(),
+        },
+        agent::QUICK,
+    )?;
+    Ok(Report::done(
+        describe(&reply.record),
+        Value::Object(reply.record),
+    ))
+}
+
+fn list() -> Report {
+    let mut rows = Rows::default();
+    for code in Code::ALL {
+        rows.add(
+            code.as_str(),
+            format!("{}: {}", code.kind(), code.meaning()),
+        );
+    }
+    Report::done(
+        rows.render(),
+        Code::ALL.iter().map(|code| code_json(*code)).collect(),
+    )
+}
+
+fn meaning(code: Code) -> Report {
+    let mut rows = Rows::default();
+    rows.add("means", code.meaning());
+    rows.add("do", code.remedy());
+    rows.add("spec", code.spec());
+    rows.add("exit code", code.exit_code().to_string());
+    let text = format!(
+        "{} [{}]\n{}",
+        code.kind(),
+        strong(code.as_str()),
+        rows.render()
+    );
+    Report::done(text, code_json(code))
+}
+
+fn code_json(code: Code) -> Value {
+    json!({
+        "code": code.as_str(),
+        "kind": code.kind().as_str(),
+        "meaning": code.meaning(),
+        "remedy": code.remedy(),
+        "spec": code.spec(),
+        "exit_code": code.exit_code(),
+    })
+}
+
+fn alike(what: &str) -> Option<&'static str> {
+    Code::ALL
+        .iter()
+        .map(|code| (strsim::jaro_winkler(what, code.as_str()), code.as_str()))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}
+
+/// Lays out a ledger entry. It is read field by field, not as a type: an entry of an older or newer
+/// version is shown as far as it can be.
+fn describe(record: &Map<String, Value>) -> String {
+    let decision = text_at(record, "/decision");
+    let painted = match decision.as_str() {
+        "permitted" => good(&decision),
+        "refused" => bad(&decision),
+        _ => caution(&decision),
+    };
+    let mut rows = Rows::default();
+    for (name, pointer) in [
+        ("at", "/at"),
+        ("operation", "/operation"),
+        ("node", "/node"),
+        ("containerd namespace", "/container/namespace"),
+        ("container", "/container/id"),
+        ("container name", "/container/name"),
+        ("pod namespace", "/container/pod_namespace"),
+        ("pod", "/container/pod"),
+        ("image", "/container/image"),
+        ("exec id", "/exec_id"),
+        ("profile", "/profile"),
+        ("verdict", "/verdict_sha256"),
+        ("latency", "/latency_us"),
+        ("ledger entry", "/seq"),
+    ] {
+        let value = text_at(record, pointer);
+        let unit = if pointer == "/latency_us" && !value.is_empty() {
+            " µs"
+        } else {
+            ""
+        };
+        if !value.is_empty() {
+            rows.add(name, format!("{value}{unit}"));
+        }
+    }
+    let mut text = format!(
+        "{} {painted}\n{}",
+        strong(&text_at(record, "/ref")),
+        rows.render()
+    );
+    for refusal in list_at(record, "refusals") {
+        text.push_str(&describe_refusal(refusal));
+    }
+    let changes = list_at(record, "changes");
+    if !changes.is_empty() {
+        text.push_str("\nChanged by hardening:\n");
+    }
+    for change in changes {
+        text.push_str(&describe_change(change));
+    }
+    text
+}
+
+fn describe_refusal(refusal: &Value) -> String {
+    let mut rows = Rows::default();
+    for name in ["subject", "expected", "found", "remedy", "spec"] {
+        rows.add(name, value_text(refusal.get(name)));
+    }
+    format!(
+        "\n{} [{}]\n{}",
+        value_text(refusal.get("kind")),
+        strong(&value_text(refusal.get("code"))),
+        rows.render()
+    )
+}
+
+/// One edit of the configuration: place, before, after, why.
+pub(crate) fn describe_change(change: &Value) -> String {
+    format!(
+        "  {}: {} -> {} ({})\n",
+        strong(&value_text(change.get("pointer"))),
+        short(change.get("from")),
+        short(change.get("to")),
+        value_text(change.get("reason")),
+    )
+}
+
+/// A value on one line, cut where it would push the reason out of sight.
+fn short(value: Option<&Value>) -> String {
+    const LIMIT: usize = 60;
+    let text = match value {
+        None | Some(Value::Null) => "nothing".to_owned(),
+        Some(value) => plain(&value.to_string()),
+    };
+    if text.chars().count() <= LIMIT {
+        return text;
+    }
+    text.chars().take(LIMIT).chain(['…']).collect()
+}
+
+fn list_at<'a>(record: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+    record
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn text_at(record: &Map<String, Value>, pointer: &str) -> String {
+    let mut names = pointer.split('/').skip(1);
+    let first = names.next().and_then(|name| record.get(name));
+    value_text(names.fold(first, |value, name| value?.get(name)))
+}
+
+fn value_text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => plain(text),
+        Some(other) => plain(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uncoloured(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn suggests_the_code_that_was_meant() {
+        assert_eq!(alike("pcr-dirft"), Some("pcr-drift"));
+        assert_eq!(alike("agent-unreachble"), Some("agent-unreachable"));
+        assert_eq!(alike("zzz"), None);
+    }
+
+    #[test]
+    fn lays_out_what_the_ledger_holds() {
+        let record = json!({
+            "seq": 12, "ref": "8d21c0aa", "at": "2026-11-21T19:48:04Z", "operation": "create",
+            "decision": "refused", "node": "w7",
+            "container": {"namespace": "k8s.io", "id": "web-1", "pod": "web\u{1b}[31m"},
+            "refusals": [{"kind": "refused", "code": "pcr-drift", "subject": "PCR 7 (sha256)",
+                "expected": "3f2a", "found": "9c01", "remedy": "reboot", "spec": "NIST"}],
+            "changes": [{"pointer": "/root/readonly", "from": null, "to": true, "reason": "why"}],
+            "latency_us": 812,
+        });
+        let text = uncoloured(&describe(record.as_object().unwrap()));
+        assert_eq!(
+            text,
+            "8d21c0aa refused\n\
+             \x20 at                    2026-11-21T19:48:04Z\n\
+             \x20 operation             create\n\
+             \x20 node                  w7\n\
+             \x20 containerd namespace  k8s.io\n\
+             \x20 container             web-1\n\
+             \x20 pod                   web?[31m\n\
+             \x20 latency               812 µs\n\
+             \x20 ledger entry          12\n\
+             \n\
+             refused [pcr-drift]\n\
+             \x20 subject   PCR 7 (sha256)\n\
+             \x20 expected  3f2a\n\
+             \x20 found     9c01\n\
+             \x20 remedy    reboot\n\
+             \x20 spec      NIST\n\
+             \n\
+             Changed by hardening:\n\
+             \x20 /root/readonly: nothing -> true (why)\n"
+        );
+    }
+
+    #[test]
+    fn shows_an_entry_of_another_version_as_far_as_it_can() {
+        let text = uncoloured(&describe(
+            json!({"ref": "00000001", "x": 1}).as_object().unwrap(),
+        ));
+        assert_eq!(text, "00000001 \n");
+    }
+}

@@ -1,0 +1,26 @@
+//! `portcullis reference`
+
+mod capture;
+mod show;
+mod sign;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::report::Report;
+
+/// What can be done with reference values.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReferenceCommand {
+    Capture(capture::CaptureArguments),
+    Sign(sign::SignArguments),
+    Show(show::ShowArguments),
+}
+
+pub(crate) fn run(command: &ReferenceCommand) -> Result<Report, Failure> {
+    match command {
+        ReferenceCommand::Capture(arguments) => capture::run(arguments),
+        ReferenceCommand::Sign(arguments) => sign::run(arguments),
+        ReferenceCommand::Show(arguments) => show::run(arguments),
+    }
+}

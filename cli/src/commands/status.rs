@@ -1,0 +1,187 @@
+//! `portcullis status`
+
+use clap::Args;
+use portcullis_client::method::{NodeStatus, Status, StatusReply};
+use serde_json::{Value, json};
+
+use super::attest;
+use crate::agent;
+use crate::clock;
+use crate::failure::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNDECIDED, Failure};
+use crate::paint::{Rows, bad, caution, good, plain, strong};
+use crate::report::Report;
+
+/// Show this node's verdict, its keys and what the gate decided.
+///
+/// Ends with 0 if the node holds an affirming verdict, with 1 if its verdict is another one, with 2
+/// if there is none or it has expired.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portcullis status
+  portcullis status --output json | jq .verdict.expires_at")]
+pub(crate) struct StatusArguments {}
+
+pub(crate) fn run(_arguments: &StatusArguments) -> Result<Report, Failure> {
+    let StatusReply { status } = agent::call(&Status {}, agent::QUICK)?;
+    let now = clock::now_unix_s();
+    let exit = exit(&status, now);
+    let mut json = serde_json::to_value(&status).unwrap_or(Value::Null);
+    if let Some(members) = json.as_object_mut() {
+        members.insert("trusted".to_owned(), json!(exit == 0));
+        return Ok(Report {
+            text: describe(&status, now),
+            json,
+            exit,
+        });
+    }
+    Ok(Report {
+        text: describe(&status, now),
+        json,
+        exit: EXIT_INTERNAL,
+    })
+}
+
+fn exit(status: &NodeStatus, now: u64) -> u8 {
+    match &status.verdict {
+        None => EXIT_UNDECIDED,
+        Some(verdict) if verdict.status != "affirming" => EXIT_REFUSED,
+        Some(verdict) if verdict.expires_at <= now => EXIT_UNDECIDED,
+        Some(_) => 0,
+    }
+}
+
+fn describe(status: &NodeStatus, now: u64) -> String {
+    let mut rows = Rows::default();
+    rows.add("agent", plain(&status.version));
+    rows.add("verdict", verdict(status, now));
+    if let Some(verdict) = &status.verdict {
+        rows.add("issued", clock::utc_and_distance(verdict.issued_at, now));
+        rows.add("expires", clock::utc_and_distance(verdict.expires_at, now));
+        rows.add(
+            "boot state",
+            plain(verdict.boot_state.as_deref().unwrap_or("none matched")),
+        );
+        rows.add("sequence", verdict.sequence.to_string());
+    }
+    if let Some(at) = status.last_attestation_at {
+        rows.add("attested", clock::utc_and_distance(at, now));
+    }
+    if let Some(at) = status.next_attestation_at {
+        rows.add("attests next", clock::distance(at, now));
+    }
+    if let Some(failure) = &status.last_failure {
+        rows.add("last failure", caution(&plain(failure)));
+    }
+    let enrolled = if status.enrolled {
+        "yes".to_owned()
+    } else {
+        bad("no, run 'portcullis enroll'")
+    };
+    rows.add("enrolled", enrolled);
+    rows.add(
+        "TPM",
+        plain(status.ueid.as_deref().unwrap_or("not known yet")),
+    );
+    rows.add(
+        "AK name",
+        plain(status.ak_name.as_deref().unwrap_or("not known yet")),
+    );
+    rows.add(
+        "asset tag",
+        if status.tag_present {
+            "provisioned"
+        } else {
+            "none"
+        },
+    );
+    let counts = status.launches;
+    rows.add(
+        "launches",
+        format!(
+            "{} permitted, {} refused, {} undecided since the agent started",
+            counts.permitted, counts.refused, counts.undecided
+        ),
+    );
+    rows.add("ledger", format!("{} entries", status.ledger_sequence));
+    format!(
+        "{}\n{}{}",
+        strong(&format!("Node {}", plain(&status.node_name))),
+        rows.render(),
+        attest::findings(&status.findings)
+    )
+}
+
+fn verdict(status: &NodeStatus, now: u64) -> String {
+    match &status.verdict {
+        None => bad("none, run 'portcullis attest'"),
+        Some(verdict) if verdict.expires_at <= now => {
+            format!("{} ({})", bad("expired"), plain(&verdict.status))
+        }
+        Some(verdict) if verdict.status == "affirming" => good(&verdict.status),
+        Some(verdict) => attest::tier(&verdict.status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_client::method::{LaunchCounts, VerdictSummary};
+
+    use super::*;
+
+    fn status(verdict: Option<(&str, u64)>) -> NodeStatus {
+        NodeStatus {
+            version: "0.1.0".to_owned(),
+            node_name: "w7".to_owned(),
+            enrolled: true,
+            ueid: None,
+            ak_name: None,
+            verdict: verdict.map(|(status, expires_at)| VerdictSummary {
+                status: status.to_owned(),
+                issued_at: 1000,
+                expires_at,
+                sequence: 3,
+                boot_state: Some("debian-12".to_owned()),
+            }),
+            findings: Vec::new(),
+            last_attestation_at: Some(1000),
+            next_attestation_at: Some(1300),
+            last_failure: None,
+            tag_present: false,
+            launches: LaunchCounts {
+                permitted: 2,
+                refused: 1,
+                undecided: 0,
+            },
+            ledger_sequence: 3,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_the_node_is_trusted() {
+        for (verdict, expected) in [
+            (None, 2),
+            (Some(("affirming", 1101)), 0),
+            (Some(("affirming", 1100)), 2),
+            (Some(("affirming", 1099)), 2),
+            (Some(("warning", 1101)), 1),
+            (Some(("contraindicated", 1101)), 1),
+            (Some(("none", 1101)), 1),
+        ] {
+            assert_eq!(exit(&status(verdict), 1100), expected, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn shows_ages_and_not_only_instants() {
+        let text = describe(&status(Some(("affirming", 1600))), 1240);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert!(text.contains("1970-01-01T00:16:40Z (4 min ago)"), "{text}");
+        assert!(text.contains("1970-01-01T00:26:40Z (in 6 min)"), "{text}");
+        assert!(text.contains("attests next  in 1 min"), "{text}");
+        assert!(
+            text.contains("2 permitted, 1 refused, 0 undecided"),
+            "{text}"
+        );
+    }
+}

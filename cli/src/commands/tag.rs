@@ -1,0 +1,28 @@
+//! `portcullis tag`
+
+mod issue;
+mod provision;
+mod show;
+
+pub(crate) use show::tag_list;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::report::Report;
+
+/// What can be done with asset tags.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagCommand {
+    Issue(issue::IssueArguments),
+    Provision(provision::ProvisionArguments),
+    Show(show::ShowArguments),
+}
+
+pub(crate) fn run(command: &TagCommand) -> Result<Report, Failure> {
+    match command {
+        TagCommand::Issue(arguments) => issue::run(arguments),
+        TagCommand::Provision(arguments) => provision::run(arguments),
+        TagCommand::Show(arguments) => show::run(arguments),
+    }
+}

@@ -1,0 +1,247 @@
+//! The decision about one container, from its state to its record.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use portcullis_attestation::boot_id::BootId;
+use portcullis_client::record::RecordError;
+use portcullis_client::snapshot::{Asked, GRACE, unavailable};
+use portcullis_client::{Client, ClientError};
+use portcullis_config::{Config, Mode, paths};
+use portcullis_gate::record::{ConfigDigests, LaunchRecord, Operation};
+use portcullis_gate::{
+    Code, Decision, Kind, LaunchRequest, Moment, RecordId, Refusal, Refusals, Snapshot,
+    Unavailable, quote,
+};
+use portcullis_hardening::{Hardened, OciConfig, harden};
+use portcullis_host::FactsPolicy;
+use sha2::{Digest as _, Sha256};
+
+use crate::arguments::Arguments;
+use crate::bundle::Bundle;
+use crate::settings::{self, Demands};
+use crate::state::{self, State};
+
+/// A record is a few kilobytes; the ledger writes it to disk before it answers.
+const RECORD_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Decides. `Ok(None)` is permission; `Ok(Some(_))` too, in audit mode, and says what enforcing
+/// would refuse.
+///
+/// # Errors
+///
+/// Every reason against the container, those about the host first.
+pub(crate) fn run(
+    arguments: &Arguments,
+    id: RecordId,
+    begun: Instant,
+) -> Result<Option<Refusals>, Refusals> {
+    let deadline = begun.checked_add(arguments.deadline).unwrap_or(begun);
+    let state = state::parse(&state::receive(std::io::stdin().lock(), deadline)?)?;
+    let config = portcullis_config::load()?;
+    let bundle = Bundle::read(&state.bundle)?;
+    let launch = Launch {
+        config: &config,
+        state: &state,
+        bundle: &bundle,
+        deadline,
+    };
+
+    let namespace = settings::namespace(&bundle.config, arguments.namespace.as_deref());
+    let given = arguments.namespace.as_deref();
+    let container = settings::container(&state.id, given, &bundle.config);
+    let mut record = LaunchRecord::new(id, Operation::Hook, config.node_name.clone(), container);
+    let digest = hex(&Sha256::digest(&bundle.bytes));
+    record.config_sha256 = Some(ConfigDigests {
+        before: digest.clone(),
+        after: digest,
+    });
+
+    let judged =
+        settings::demands(&config, namespace, &bundle.config, unix_s()).and_then(|demands| {
+            record.profile = Some(demands.effective.profile.clone());
+            record.relaxations = demands.relaxations.names().map(str::to_owned).collect();
+            launch.judge(&demands, &mut record)
+        });
+    record.latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    launch.conclude(judged, record)
+}
+
+/// What is known about the container and its host.
+struct Launch<'a> {
+    config: &'a Config,
+    state: &'a State,
+    bundle: &'a Bundle,
+    deadline: Instant,
+}
+
+// === impl Launch ===
+
+impl Launch<'_> {
+    /// A connection for one call. It never outlives the hook's own deadline. Each call has its own,
+    /// so that an answer that comes too late is not taken for the next one's.
+    fn connect(&self, wanted: Duration) -> Result<Client, ClientError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        Client::connect(Path::new(paths::SOCKET), wanted.min(left))
+    }
+
+    /// Everything against this container. Both halves are judged, so that all reasons are known.
+    fn judge(&self, demands: &Demands<'_>, record: &mut LaunchRecord) -> Result<(), Refusals> {
+        let host = match self.ask_gate(demands)? {
+            Decision::Permitted(permit) => {
+                record.verdict_sha256 = Some(permit.verdict_sha256);
+                Ok(())
+            }
+            Decision::Refused(refusals) | Decision::Undecided(refusals) => Err(refusals),
+        };
+        let container = if self.config.hook.require_hardened {
+            self.examine(demands)
+        } else {
+            Ok(())
+        };
+        match (host, container) {
+            (Err(mut host), Err(container)) => {
+                host.extend(container);
+                Err(host)
+            }
+            (host, container) => host.and(container),
+        }
+    }
+
+    fn ask_gate(&self, demands: &Demands<'_>) -> Result<Decision, Refusals> {
+        let keys = portcullis_config::trusted_keys()?;
+        let boot_id = portcullis_host::boot_id().map_err(|error| error.refusal())?;
+        let boot_id = BootId::parse(&boot_id).ok_or_else(|| {
+            Refusal::new(
+                Code::HostUnreadable,
+                "boot id of the kernel",
+                "a UUID",
+                quote(&boot_id),
+            )
+        })?;
+        let request = LaunchRequest {
+            node: self.config.node_name.clone(),
+            subject: self.subject(),
+            require_tags: demands.require_tags.clone(),
+        };
+        let snapshot = self.snapshot();
+        let moment = Moment {
+            unix_s: unix_s(),
+            boot_id,
+            newest_seen: None,
+        };
+        let policy = &demands.effective.policy;
+        Ok(portcullis_gate::decide(
+            policy,
+            &keys,
+            &request,
+            snapshot.as_ref(),
+            &moment,
+        ))
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Unavailable> {
+        let deadline = self.config.snapshot_deadline;
+        match self.connect(deadline.saturating_add(GRACE)) {
+            Ok(mut client) => client.snapshot(deadline),
+            Err(error) => Err(unavailable(
+                &error,
+                &Asked {
+                    socket: paths::SOCKET,
+                    deadline,
+                },
+            )),
+        }
+    }
+
+    /// Refuses a configuration that hardening would refuse, or still change.
+    fn examine(&self, demands: &Demands<'_>) -> Result<(), Refusals> {
+        let hardened = self.harden(demands)?;
+        let Some(first) = hardened.changes.first() else {
+            return Ok(());
+        };
+        let more = match hardened.changes.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more places"),
+        };
+        Err(Refusal::new(
+            Code::BundleUnhardened,
+            self.subject(),
+            format!(
+                "a configuration hardened as '{}'",
+                demands.effective.profile
+            ),
+            format!("{} to be changed{more}", quote(&first.pointer)),
+        )
+        .into())
+    }
+
+    fn harden(&self, demands: &Demands<'_>) -> Result<Hardened, Refusals> {
+        let profile = portcullis_config::profile(&demands.effective.profile)?;
+        let oci: &OciConfig = &self.bundle.config;
+        let rootfs = match self.rootfs() {
+            None => None,
+            Some(path) => {
+                Some(portcullis_host::open_rootfs(&path).map_err(|error| error.refusal())?)
+            }
+        };
+        let policy = FactsPolicy {
+            mounts_allow: self.config.mounts_allow.iter().map(PathBuf::from).collect(),
+            ..FactsPolicy::default()
+        };
+        let directory = rootfs.as_ref().map(|directory| directory.as_fd());
+        let facts =
+            portcullis_host::facts(oci, directory, &policy).map_err(|error| error.refusal())?;
+        harden(oci.clone(), &profile, &facts, &demands.relaxations)
+    }
+
+    fn rootfs(&self) -> Option<PathBuf> {
+        Some(self.state.bundle.join(self.bundle.config.root_path()?))
+    }
+
+    fn subject(&self) -> String {
+        format!("container {}", quote(&self.state.id))
+    }
+
+    /// Records the outcome. Without a record there is no permission.
+    fn conclude(
+        &self,
+        judged: Result<(), Refusals>,
+        record: LaunchRecord,
+    ) -> Result<Option<Refusals>, Refusals> {
+        let audit = self.config.mode == Mode::Audit;
+        let Err(refusals) = judged else {
+            return match (self.keep(&record), audit) {
+                (Ok(()), _) => Ok(None),
+                (Err(failed), true) => Ok(Some(failed.into())),
+                (Err(failed), false) => Err(failed.into()),
+            };
+        };
+        // The refusal stands, whether it could be recorded or not: its line is in the system log.
+        let _best_effort = self.keep(&record.refused(&refusals, audit));
+        if audit && refusals.iter().all(|refusal| refusal.kind() != Kind::Fault) {
+            Ok(Some(refusals))
+        } else {
+            Err(refusals)
+        }
+    }
+
+    fn keep(&self, record: &LaunchRecord) -> Result<(), Refusal> {
+        self.connect(RECORD_DEADLINE)
+            .map_err(RecordError::Call)
+            .and_then(|mut client| client.record(record))
+            .map(|_sequence| ())
+            .map_err(|error| error.refusal())
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    portcullis_attestation::hex::encode(bytes)
+}
