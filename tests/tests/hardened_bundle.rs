@@ -1,0 +1,336 @@
+//! Hardened configurations as runc and crun run them: what the process inside really has.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use portcullis_config::profile_from;
+use portcullis_hardening::{Hardened, OciConfig, Profile, Relaxations, clamp_exec, harden};
+use portcullis_host::{FactsPolicy, facts, open_rootfs};
+use portcullis_tests::run;
+use serde_json::{Value, json};
+
+const CTR: &str = include_str!("../../crates/hardening/tests/data/ctr-1.6.20-run.json");
+
+/// The runtimes, each as words of a command. crun 1.8 refuses hybrid control groups, so it runs
+/// where the unified one is not mounted.
+const RUNC: &[&str] = &["runc"];
+const CRUN: &[&str] = &[
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec crun \"$@\"",
+    "crun",
+];
+
+/// What the image has at `/tmp`.
+#[derive(Debug, Clone, Copy)]
+enum Tmp {
+    Sticky,
+    OfRoot,
+    Absent,
+}
+
+/// A bundle in a directory of its own.
+struct Bundle {
+    scratch: tempfile::TempDir,
+    runtime: &'static [&'static str],
+}
+
+impl Bundle {
+    fn new(runtime: &'static [&'static str], tmp: Tmp) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let root = scratch.path().join("bundle/rootfs");
+        for directory in ["bin", "etc", "run/httpd", "data"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        fs::copy(
+            portcullis_tests::image::busybox().unwrap(),
+            root.join("bin/busybox"),
+        )
+        .unwrap();
+        for applet in [
+            "sh", "cat", "ls", "touch", "id", "mount", "ping", "sleep", "cp",
+        ] {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        let mode = match tmp {
+            Tmp::Sticky => Some(0o1777),
+            Tmp::OfRoot => Some(0o755),
+            Tmp::Absent => None,
+        };
+        if let Some(mode) = mode {
+            for directory in ["tmp", "var/tmp"] {
+                fs::create_dir_all(root.join(directory)).unwrap();
+                fs::set_permissions(root.join(directory), fs::Permissions::from_mode(mode))
+                    .unwrap();
+            }
+        }
+        Self { scratch, runtime }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.path().join("bundle")
+    }
+
+    /// Hardens `config` against facts of this host and writes it to the bundle.
+    fn write(&self, config: &Value, profile: &Profile) -> Hardened {
+        let hardened = self.harden(config, profile);
+        fs::write(self.path().join("config.json"), hardened.config.to_bytes()).unwrap();
+        hardened
+    }
+
+    fn harden(&self, config: &Value, profile: &Profile) -> Hardened {
+        let config = OciConfig::parse(config.to_string().as_bytes()).unwrap();
+        let rootfs = open_rootfs(&self.path().join("rootfs")).unwrap();
+        let allowed = FactsPolicy {
+            mounts_allow: vec![self.scratch.path().join("volume")],
+            ..FactsPolicy::default()
+        };
+        let facts = facts(&config, Some(rootfs.as_fd()), &allowed).unwrap();
+        let hardened = harden(config, profile, &facts, &Relaxations::none())
+            .unwrap_or_else(|refusals| panic!("{:#}", refusals.to_json(&[0; 4].into())));
+        let again = OciConfig::parse(&hardened.config.to_bytes()).unwrap();
+        let facts = self::facts(&again, Some(rootfs.as_fd()), &allowed).unwrap();
+        let twice = harden(again, profile, &facts, &Relaxations::none()).unwrap();
+        assert_eq!(twice.changes, [], "a second pass finds nothing to change");
+        assert_eq!(twice.config, hardened.config);
+        hardened
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let (program, rest) = self.runtime.split_first().unwrap();
+        let mut command = Command::new(program);
+        command
+            .args(rest)
+            .arg("--root")
+            .arg(self.scratch.path().join("state"));
+        command.args(arguments).current_dir(self.path());
+        command
+    }
+
+    fn id(&self) -> String {
+        let name = self.scratch.path().file_name().unwrap().to_str().unwrap();
+        format!("hardened{}", name.replace('.', "-"))
+    }
+
+    /// Runs the container to its end.
+    fn run(&self) -> String {
+        run::to_end(&mut self.command(&["run", &self.id()]))
+            .unwrap()
+            .success()
+            .unwrap()
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let id = self.id();
+        let deleted = run::to_end(&mut self.command(&["delete", "--force", &id]));
+        if let Err(failure) = deleted {
+            eprintln!("container {id} stays: {failure}");
+        }
+    }
+}
+
+fn profile(name: &str) -> Profile {
+    let none = tempfile::tempdir().unwrap();
+    profile_from(&portcullis_config::Root::scratch(none.path()), name).unwrap()
+}
+
+/// What `ctr run` of containerd 1.6 makes, with another command.
+fn ctr(script: &str) -> Value {
+    let mut config: Value = serde_json::from_str(CTR).unwrap();
+    config["process"]["args"] = json!(["/bin/sh", "-c", script]);
+    config["root"]["path"] = "rootfs".into();
+    // The kernel of the test machine decides about the group; a name of its own avoids clashes.
+    let name = format!("/portcullis-test-{}", std::process::id());
+    config["linux"]["cgroupsPath"] = name.into();
+    config
+}
+
+fn status_field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}:")));
+    line.unwrap_or_else(|| panic!("no {name} in {status}"))
+        .split_once(':')
+        .unwrap()
+        .1
+        .trim()
+}
+
+fn assert_is_confined(status: &str) {
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status_field(status, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(status_field(status, "NoNewPrivs"), "1");
+    assert_eq!(status_field(status, "Seccomp"), "2");
+}
+
+/// Prints what the process has, and tries what it must not and what it must be able to do.
+const PROBE: &str = r#"
+cat /proc/self/status
+try() { name=$1; shift; if "$@" 2>/dev/null; then echo "$name: yes"; else echo "$name: no"; fi; }
+try root-writable touch /file
+try tmp-writable touch /tmp/file
+try var-tmp-writable touch /var/tmp/file
+try run-writable touch /run/file
+try run-copied-up ls /run/httpd
+try tmp-executable sh -c 'cp /bin/busybox /tmp/busybox && /tmp/busybox true'
+try keys-readable sh -c 'test -s /proc/keys'
+try kallsyms-readable sh -c 'test -s /proc/kallsyms'
+try sys-writable touch /proc/sys/kernel/hostname
+echo core: $(ulimit -c)
+"#;
+
+fn probe(runtime: &'static [&'static str], tmp: Tmp) -> String {
+    let bundle = Bundle::new(runtime, tmp);
+    let mut config = ctr(PROBE);
+    // As CRI: nothing is mounted at /run.
+    config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|mount| mount["destination"] != "/run");
+    bundle.write(&config, &profile("restricted"));
+    bundle.run()
+}
+
+fn assert_probe(seen: &str, tmp: bool) {
+    assert_is_confined(seen);
+    let writable = if tmp { "yes" } else { "no" };
+    for (name, expected) in [
+        ("root-writable", "no"),
+        ("tmp-writable", writable),
+        ("var-tmp-writable", writable),
+        ("run-writable", "yes"),
+        ("run-copied-up", "yes"),
+        ("tmp-executable", "no"),
+        ("keys-readable", "no"),
+        ("kallsyms-readable", "no"),
+        ("sys-writable", "no"),
+        ("core", "0"),
+    ] {
+        assert_eq!(status_field(seen, name), expected, "{name} in {seen}");
+    }
+}
+
+/// Starts a container that waits, runs `exec` in it, and returns what that printed.
+fn exec(runtime: &'static [&'static str], exec: &Value) -> String {
+    let bundle = Bundle::new(runtime, Tmp::Sticky);
+    let hardened = bundle.write(&ctr("sleep 60"), &profile("restricted"));
+    let clamped = clamp_exec(exec.to_string().as_bytes(), &hardened.baseline).unwrap();
+    let process = bundle.path().join("process.json");
+    fs::write(&process, clamped.to_bytes()).unwrap();
+    let id = bundle.id();
+    // A detached container keeps the descriptors it was given.
+    let mut start = bundle.command(&["run", "--detach", &id]);
+    start.stdin(std::process::Stdio::null());
+    let log = fs::OpenOptions::new()
+        .create_new(true)
+        .append(true)
+        .open(bundle.scratch.path().join("log"))
+        .unwrap();
+    start.stdout(log.try_clone().unwrap()).stderr(log);
+    assert!(start.status().unwrap().success());
+    let process = process.to_str().unwrap();
+    let ran = run::to_end(&mut bundle.command(&["exec", "--process", process, &id]));
+    ran.unwrap().success().unwrap()
+}
+
+/// What a runtime caller sends for `ctr task exec`: the capabilities of the configuration as it
+/// was before hardening, and no `noNewPrivileges`.
+fn unhardened_exec() -> Value {
+    let config = ctr("cat /proc/self/status; echo core: $(ulimit -c)");
+    let mut process = config["process"].clone();
+    process.as_object_mut().unwrap().remove("noNewPrivileges");
+    process
+}
+
+mod needs_root {
+    use super::*;
+
+    #[test]
+    fn runc_runs_a_hardened_container_on_every_shape_of_image() {
+        portcullis_tests::needs!(Root, Runc, Busybox);
+        assert_probe(&probe(RUNC, Tmp::Sticky), true);
+        assert_probe(&probe(RUNC, Tmp::OfRoot), true);
+        assert_probe(&probe(RUNC, Tmp::Absent), false);
+    }
+
+    #[test]
+    fn crun_runs_a_hardened_container_on_every_shape_of_image() {
+        portcullis_tests::needs!(Root, Crun, Busybox);
+        assert_probe(&probe(CRUN, Tmp::Sticky), true);
+        assert_probe(&probe(CRUN, Tmp::OfRoot), true);
+        assert_probe(&probe(CRUN, Tmp::Absent), false);
+    }
+
+    #[test]
+    fn an_exec_has_no_more_than_its_container() {
+        portcullis_tests::needs!(Root, Runc, Crun, Busybox);
+        for runtime in [RUNC, CRUN] {
+            let seen = exec(runtime, &unhardened_exec());
+            assert_is_confined(&seen);
+            assert_eq!(status_field(&seen, "core"), "0");
+        }
+    }
+
+    #[test]
+    fn a_read_only_volume_is_read_only_in_its_submounts_too() {
+        portcullis_tests::needs!(Root, Runc, Crun, Busybox);
+        for runtime in [RUNC, CRUN] {
+            let bundle = Bundle::new(runtime, Tmp::Sticky);
+            let volume = bundle.scratch.path().join("volume");
+            fs::create_dir_all(volume.join("sub")).unwrap();
+            let _inner = Mounted::tmpfs(&volume.join("sub"));
+            let mut config = ctr(
+                "touch /data/file 2>/dev/null && echo outer: yes || echo outer: no
+                 touch /data/sub/file 2>/dev/null && echo inner: yes || echo inner: no
+                 cat /proc/self/mounts",
+            );
+            config["mounts"].as_array_mut().unwrap().push(json!({
+                "destination": "/data", "type": "bind", "source": volume,
+                "options": ["rbind", "ro", "rprivate"],
+            }));
+            bundle.write(&config, &profile("restricted"));
+            let seen = bundle.run();
+            assert_eq!(status_field(&seen, "outer"), "no");
+            assert_eq!(status_field(&seen, "inner"), "no", "{seen}");
+            let data = seen.lines().find(|line| line.contains(" /data ")).unwrap();
+            assert!(data.contains("nosuid") && data.contains("nodev"), "{data}");
+        }
+    }
+
+    /// A mount that goes away with the test.
+    struct Mounted(PathBuf);
+
+    impl Mounted {
+        fn tmpfs(place: &Path) -> Self {
+            let none: Option<&str> = None;
+            let flags = nix::mount::MsFlags::empty();
+            nix::mount::mount(
+                Some("tmpfs"),
+                place,
+                Some("tmpfs"),
+                flags,
+                Some("mode=1777"),
+            )
+            .unwrap();
+            nix::mount::mount(none, place, none, nix::mount::MsFlags::MS_PRIVATE, none).unwrap();
+            Self(place.to_owned())
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            if let Err(cause) = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH) {
+                eprintln!("{} stays mounted: {cause}", self.0.display());
+            }
+        }
+    }
+}

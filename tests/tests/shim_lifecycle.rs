@@ -1,0 +1,449 @@
+//! The life of a container under our shim: the same cases on containerd's own shim (which shows
+//! that the cases are right), on ours with runc, and on ours with crun.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use portcullis_tests::containerd::{Containerd, NAMESPACE, PORTCULLIS, RUNC};
+use portcullis_tests::daemon::Daemon;
+use portcullis_tests::failure::{Doing, Failure, Outcome};
+use portcullis_tests::grpc::Status;
+use portcullis_tests::node::Node;
+use portcullis_tests::run::{self, Ran};
+use portcullis_tests::wait::{self, PATIENCE};
+use portcullis_tests::world::{Census, Shape, World};
+use portcullis_tests::{image, in_world, needs};
+
+/// A shell program that waits for ever and obeys SIGTERM by ending with 5.
+const OBEDIENT: &str = "trap 'exit 5' TERM; while :; do sleep 600 & wait $!; done";
+
+/// Waits until the first process of a container catches SIGTERM: bit 14 of the mask.
+const CAUGHT: &str = "until grep -qE 'SigCgt:.*[4567cdef][0-9a-f]{3}$' /proc/1/status; do :; done";
+
+/// What a case works on.
+struct Subject<'a> {
+    containerd: &'a Containerd,
+    runtime: &'static str,
+    logs: std::path::PathBuf,
+}
+
+impl Subject<'_> {
+    fn arguments<'s>(&self, first: &[&'s str], id: &'s str, command: &[&'s str]) -> Vec<&'s str> {
+        let mut arguments = vec!["run"];
+        arguments.extend_from_slice(first);
+        arguments.extend_from_slice(&["--runtime", self.runtime, image::BUSYBOX, id]);
+        arguments.extend_from_slice(command);
+        arguments
+    }
+
+    /// Runs a container to its end.
+    fn run(&self, id: &str, command: &[&str]) -> Outcome<Ran> {
+        self.containerd
+            .run_ctr(&self.arguments(&["--rm"], id, command))
+    }
+
+    /// Starts a container that goes on.
+    fn start(&self, id: &str, script: &str) -> Outcome {
+        let arguments = self.arguments(&["--detach"], id, &["sh", "-c", script]);
+        self.containerd.run_ctr(&arguments)?.success().map(drop)
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Outcome<String> {
+        self.containerd.run_ctr(arguments)?.success()
+    }
+
+    /// Runs a command in a running container.
+    fn exec(&self, id: &str, exec_id: &str, script: &str) -> Outcome<Ran> {
+        let exec = ["task", "exec", "--exec-id", exec_id, id, "sh", "-c", script];
+        self.containerd.run_ctr(&exec)
+    }
+
+    fn remove(&self, id: &str) -> Outcome {
+        self.ctr(&["task", "delete", "--force", id])?;
+        self.ctr(&["container", "delete", id]).map(drop)
+    }
+
+    /// The status of a task as `ctr task ls` shows it.
+    fn status(&self, id: &str) -> Outcome<String> {
+        let list = self.ctr(&["task", "ls"])?;
+        let line = list
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(id));
+        let status = line.and_then(|line| line.split_whitespace().nth(2));
+        Ok(status.unwrap_or("none").to_owned())
+    }
+
+    /// Processes of a task, as this process namespace numbers them.
+    fn pids(&self, id: &str) -> Outcome<Vec<u32>> {
+        let list = self.ctr(&["task", "ps", id])?;
+        let first = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        Ok(first.filter_map(|word| word.parse().ok()).collect())
+    }
+}
+
+mod case {
+    use super::*;
+
+    pub(super) fn output_and_exit_code_come_back(subject: &Subject<'_>) -> Outcome {
+        let ran = subject.run("one", &["sh", "-c", "echo out; echo err >&2; exit 7"])?;
+        assert_eq!(ran.stdout, "out\n");
+        assert_eq!(ran.stderr.lines().next(), Some("err"));
+        assert_eq!(ran.status.code(), Some(7));
+        Ok(())
+    }
+
+    pub(super) fn ten_megabytes_of_output_arrive_whole(subject: &Subject<'_>) -> Outcome {
+        let ran = subject.run("one", &["sh", "-c", "yes 123456789 | head -c 10000000"])?;
+        let text = ran.success()?;
+        assert_eq!(text.len(), 10_000_000);
+        assert!(text.lines().all(|line| line == "123456789"));
+        Ok(())
+    }
+
+    pub(super) fn a_terminal_is_a_terminal(subject: &Subject<'_>) -> Outcome {
+        // `script` is the terminal that `ctr` wants to have; its size arrives after the start.
+        let inside = "'until stty -a | grep -q \"rows 33; columns 101\"; do :; done; tty'";
+        let arguments = subject.arguments(&["--rm", "--tty"], "one", &["sh", "-c", inside]);
+        let line = format!(
+            "stty rows 33 cols 101; ctr --namespace {NAMESPACE} {}",
+            arguments.join(" ")
+        );
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        let printed = run::to_end(&mut script)?.success()?;
+        assert!(printed.contains("/dev/pts/0"), "{printed}");
+        Ok(())
+    }
+
+    pub(super) fn a_signal_reaches_the_first_process(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let tasks = subject.containerd.tasks();
+        subject.exec("one", "look", CAUGHT)?;
+        tasks.kill("one", "", 15)?.doing("send SIGTERM")?;
+        assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 5);
+        assert_eq!(subject.status("one")?, "STOPPED");
+        subject.remove("one")
+    }
+
+    pub(super) fn a_killed_process_ends_with_137(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let tasks = subject.containerd.tasks();
+        tasks.kill("one", "", 9)?.doing("send SIGKILL")?;
+        assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 137);
+        subject.remove("one")
+    }
+
+    pub(super) fn exec_has_its_own_output_input_and_code(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let ran = subject.exec("one", "a", "echo out; echo err >&2; exit 9")?;
+        assert_eq!((ran.stdout.as_str(), ran.status.code()), ("out\n", Some(9)));
+        assert_eq!(ran.stderr.lines().next(), Some("err"));
+        let exec = ["task", "exec", "--exec-id", "b", "one", "cat"];
+        let mut command = subject.containerd.ctr(&exec);
+        let ran = run::with_input(&mut command, Some(b"to exec"), PATIENCE)?;
+        assert_eq!(ran.success()?, "to exec");
+        subject.remove("one")
+    }
+
+    pub(super) fn twenty_execs_at_once_all_report(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let codes: Vec<Outcome<Option<i32>>> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..20)
+                .map(|number| {
+                    scope.spawn(move || {
+                        let script = format!("exit {number}");
+                        let ran = subject.exec("one", &format!("e{number}"), &script)?;
+                        Ok(ran.status.code())
+                    })
+                })
+                .collect();
+            started
+                .into_iter()
+                .map(|thread| thread.join().expect("a thread"))
+                .collect()
+        });
+        for (number, code) in codes.into_iter().enumerate() {
+            assert_eq!(code?, i32::try_from(number).ok());
+        }
+        subject.remove("one")
+    }
+
+    pub(super) fn exec_ids_are_kept_apart(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let tasks = subject.containerd.tasks();
+        let spec = br#"{"args":["/bin/sleep","600"],"cwd":"/","user":{"uid":1000,"gid":1000}}"#;
+        tasks.exec("one", "a", spec, "")?.doing("add a process")?;
+        let twice = tasks.exec("one", "a", spec, "")?.unwrap_err();
+        assert_eq!(twice.code, Status::ALREADY_EXISTS, "{twice}");
+        let unknown = tasks.kill("one", "b", 9)?.unwrap_err();
+        assert_eq!(unknown.code, Status::NOT_FOUND, "{unknown}");
+        tasks.start("one", "a")?.doing("start a process")?;
+        tasks.kill("one", "a", 9)?.doing("kill a process")?;
+        assert_eq!(tasks.wait("one", "a")?.doing("wait for a process")?, 137);
+        tasks
+            .delete_process("one", "a")?
+            .doing("delete a process")?;
+        let gone = tasks.kill("one", "a", 9)?.unwrap_err();
+        assert_eq!(gone.code, Status::NOT_FOUND, "{gone}");
+        subject.remove("one")
+    }
+
+    pub(super) fn no_exec_after_the_end(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", "exit 0")?;
+        let tasks = subject.containerd.tasks();
+        assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 0);
+        assert!(!subject.exec("one", "late", "true")?.status.success());
+        subject.remove("one")
+    }
+
+    pub(super) fn its_processes_are_listed(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", "sleep 600 & sleep 600 & wait")?;
+        wait::until_true("three processes", PATIENCE, || {
+            subject.pids("one").is_ok_and(|pids| pids.len() == 3)
+        })?;
+        for pid in subject.pids("one")? {
+            assert!(Path::new(&format!("/proc/{pid}")).exists());
+        }
+        subject.remove("one")
+    }
+
+    pub(super) fn it_pauses_and_resumes(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        assert_eq!(subject.status("one")?, "RUNNING");
+        subject.ctr(&["task", "pause", "one"])?;
+        assert_eq!(subject.status("one")?, "PAUSED");
+        subject.ctr(&["task", "resume", "one"])?;
+        assert_eq!(subject.status("one")?, "RUNNING");
+        subject.exec("one", "look", "true")?.success()?;
+        subject.remove("one")
+    }
+
+    pub(super) fn its_use_of_resources_is_measured(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let text = subject.ctr(&["task", "metrics", "--format", "json", "one"])?;
+        let metrics: serde_json::Value = serde_json::from_str(&text).doing("read the metrics")?;
+        let number = |paths: [&str; 2]| {
+            paths
+                .iter()
+                .filter_map(|path| metrics.pointer(path)?.as_u64())
+                .max()
+        };
+        let memory = number(["/memory/usage/usage", "/memory/usage"]);
+        let processor = number(["/cpu/usage/total", "/cpu/usage_usec"]);
+        let processes = number(["/pids/current", "/pids/current"]);
+        assert!(memory > Some(0) && processor > Some(0), "{metrics}");
+        assert!(processes >= Some(2), "{metrics}");
+        subject.remove("one")
+    }
+
+    pub(super) fn its_limits_can_be_lowered(subject: &Subject<'_>) -> Outcome {
+        const LIMIT: &str = "67108864";
+        subject.start("one", OBEDIENT)?;
+        let resources = format!("{{\"memory\":{{\"limit\":{LIMIT}}},\"pids\":{{\"limit\":50}}}}");
+        let tasks = subject.containerd.tasks();
+        tasks
+            .update("one", resources.as_bytes())?
+            .doing("lower the limits")?;
+        let read = |paths: [&str; 2]| {
+            let found = paths.iter().find_map(|path| fs::read_to_string(path).ok());
+            found.unwrap_or_default().trim().to_owned()
+        };
+        let memory = read([
+            "/sys/fs/cgroup/memory/default/one/memory.limit_in_bytes",
+            "/sys/fs/cgroup/default/one/memory.max",
+        ]);
+        let pids = read([
+            "/sys/fs/cgroup/pids/default/one/pids.max",
+            "/sys/fs/cgroup/default/one/pids.max",
+        ]);
+        assert_eq!((memory.as_str(), pids.as_str()), (LIMIT, "50"));
+        subject.remove("one")
+    }
+
+    pub(super) fn a_running_task_is_not_deleted(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        assert!(
+            !subject
+                .containerd
+                .run_ctr(&["task", "delete", "one"])?
+                .status
+                .success()
+        );
+        assert_eq!(subject.status("one")?, "RUNNING");
+        subject.remove("one")
+    }
+
+    pub(super) fn events_come_in_order(subject: &Subject<'_>) -> Outcome {
+        let log = subject.logs.join("events.log");
+        let mut events = Daemon::start(&mut subject.containerd.ctr(&["events"]), &log)?;
+        let topics = || -> Vec<String> {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let words = text
+                .split_whitespace()
+                .filter(|word| word.starts_with("/tasks/"));
+            words.map(str::to_owned).collect()
+        };
+        // A subscriber has no sign that it is one; the first event it sees is.
+        wait::until("a first event", PATIENCE, || {
+            let label = subject.ctr(&["image", "label", image::BUSYBOX, "seen=yes"]);
+            let seen = fs::read_to_string(&log)
+                .unwrap_or_default()
+                .contains("/images/update");
+            (label.is_ok() && seen).then_some(())
+        })?;
+        subject.start("one", OBEDIENT)?;
+        subject.exec("one", "a", "true")?.success()?;
+        subject
+            .containerd
+            .tasks()
+            .kill("one", "", 9)?
+            .doing("kill the task")?;
+        subject
+            .containerd
+            .tasks()
+            .wait("one", "")?
+            .doing("wait for the task")?;
+        subject.remove("one")?;
+        wait::until_true("the last event", PATIENCE, || {
+            topics().iter().any(|topic| topic == "/tasks/delete")
+        })?;
+        events.stop()?;
+        let expected = [
+            "/tasks/create",
+            "/tasks/start",
+            "/tasks/exec-added",
+            "/tasks/exec-started",
+            "/tasks/exit",
+            "/tasks/exit",
+            "/tasks/delete",
+        ];
+        assert_eq!(topics(), expected);
+        Ok(())
+    }
+
+    pub(super) fn a_dead_shim_takes_its_container_along(subject: &Subject<'_>) -> Outcome {
+        subject.start("one", OBEDIENT)?;
+        let pids = subject.pids("one")?;
+        let shim = parent_of(pids[0])?;
+        run::to_end(Command::new("kill").args(["-KILL", &shim.to_string()]))?.success()?;
+        wait::until_true("the container to die", PATIENCE, || {
+            pids.iter().all(|pid| !is_alive(*pid))
+        })?;
+        wait::until_true("containerd to forget the task", PATIENCE, || {
+            subject
+                .status("one")
+                .is_ok_and(|status| status != "RUNNING")
+        })?;
+        // The task may be gone or stopped; both are right.
+        subject
+            .containerd
+            .run_ctr(&["task", "delete", "--force", "one"])?;
+        subject.ctr(&["container", "delete", "one"]).map(drop)
+    }
+
+    pub(super) fn five_short_containers_in_a_row(subject: &Subject<'_>) -> Outcome {
+        for _ in 0..5 {
+            subject.run("one", &["true"])?.success()?;
+        }
+        Ok(())
+    }
+
+    fn is_alive(pid: u32) -> bool {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    }
+
+    fn parent_of(pid: u32) -> Outcome<u32> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).doing("find the shim")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        line.and_then(|parent| parent.trim().parse().ok())
+            .ok_or_else(|| Failure::new("a process without parent"))
+    }
+}
+
+/// A case on containerd's own shim.
+fn on_stock(world: &World, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
+    let before = Census::take();
+    let containerd = Containerd::start(world)?;
+    case(&Subject {
+        containerd: &containerd,
+        runtime: RUNC,
+        logs: world.logs(),
+    })?;
+    containerd.stop()?;
+    before.until_clean(PATIENCE)
+}
+
+/// A case on our shim with `binary` as OCI runtime.
+fn on_ours(world: &World, binary: &str, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
+    let node = Node::provision(world)?;
+    node.set("50-runtime", &format!("[runtime]\nbinary = \"{binary}\"\n"))?;
+    case(&Subject {
+        containerd: &node.containerd,
+        runtime: PORTCULLIS,
+        logs: world.logs(),
+    })?;
+    node.finish()
+}
+
+macro_rules! on_every_shim {
+    ($($case:ident)+) => {
+        mod needs_containerd {
+            mod stock_shim {
+                use crate::*;
+                $(
+                    #[test]
+                    fn $case() -> Outcome {
+                        needs!(Root, Busybox, Containerd, Runc, Cni, RuncShim);
+                        in_world!(|world| on_stock(world, case::$case))
+                    }
+                )+
+            }
+            mod with_runc {
+                use crate::*;
+                $(
+                    #[test]
+                    fn $case() -> Outcome {
+                        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+                        in_world!(|world| on_ours(world, "runc", case::$case))
+                    }
+                )+
+            }
+            mod with_crun {
+                use crate::*;
+                $(
+                    #[test]
+                    fn $case() -> Outcome {
+                        needs!(Root, Busybox, Containerd, Crun, Cni, Swtpm, Programs);
+                        in_world!(Shape { unified: false }, |world| {
+                            on_ours(world, "crun", case::$case)
+                        })
+                    }
+                )+
+            }
+        }
+    };
+}
+
+on_every_shim! {
+    output_and_exit_code_come_back
+    ten_megabytes_of_output_arrive_whole
+    a_terminal_is_a_terminal
+    a_signal_reaches_the_first_process
+    a_killed_process_ends_with_137
+    exec_has_its_own_output_input_and_code
+    twenty_execs_at_once_all_report
+    exec_ids_are_kept_apart
+    no_exec_after_the_end
+    its_processes_are_listed
+    it_pauses_and_resumes
+    its_use_of_resources_is_measured
+    its_limits_can_be_lowered
+    a_running_task_is_not_deleted
+    events_come_in_order
+    a_dead_shim_takes_its_container_along
+    five_short_containers_in_a_row
+}
