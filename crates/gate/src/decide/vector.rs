@@ -39,20 +39,29 @@ pub(super) fn refusals(policy: &LaunchPolicy, verdict: &Verdict) -> Vec<Refusal>
             found,
         ));
     }
-    // A verifier may say less good of the whole than of its parts, and it may say why only there.
-    for (part, status) in [
-        ("verdict", verdict.status),
-        ("host in the verdict", verdict.host.status),
-    ] {
-        let code = match status {
-            TrustTier::Contraindicated => Code::VectorContraindicated,
-            TrustTier::None => Code::VectorWarning,
-            TrustTier::Affirming | TrustTier::Warning => continue,
-        };
-        if refusals.is_empty() {
-            let subject = format!("status of the {part}");
-            refusals.push(Refusal::new(code, subject, "affirming", status.to_string()));
-        }
+    if refusals.is_empty() {
+        refusals.extend(unexplained(verdict));
     }
     refusals
+}
+
+/// A status that is less than affirming where no claim says why: a verifier may think less of the
+/// whole, or of another part, than of the host's claims. A warning that comes from a claim which
+/// the node policy does not require is explained by it.
+fn unexplained(verdict: &Verdict) -> Option<Refusal> {
+    let warned = verdict.host.vector.worst() == TrustTier::Warning;
+    let parts = [
+        ("verdict", verdict.status),
+        ("host in the verdict", verdict.host.status),
+    ];
+    parts.into_iter().find_map(|(part, status)| {
+        let code = match status {
+            TrustTier::Affirming => return None,
+            TrustTier::Warning if warned => return None,
+            TrustTier::Warning | TrustTier::None => Code::VectorWarning,
+            TrustTier::Contraindicated => Code::VectorContraindicated,
+        };
+        let subject = format!("status of the {part}");
+        Some(Refusal::new(code, subject, "affirming", status.to_string()))
+    })
 }
