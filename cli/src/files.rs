@@ -1,8 +1,8 @@
 //! Reading inputs and writing results: with limits, never following what somebody else placed.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -135,7 +135,9 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         .mode(mode)
         .open(path)
         .map_err(failed)?;
-    file.write_all(bytes)
+    // The mode at creation is a ceiling that the umask lowers; the file gets exactly this one.
+    file.set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| file.write_all(bytes))
         .and_then(|()| file.sync_all())
         .map_err(failed)
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::files;
+use crate::files::{self, FileError};
 use crate::paint::{Rows, strong};
 use crate::report::Report;
 
@@ -86,7 +86,17 @@ pub(crate) fn run(arguments: &GenerateArguments) -> Result<Report, Failure> {
         arguments.force,
     )?;
     let jwk = format!("{:#}\n", public.to_value());
-    files::write(&public_path, jwk.as_bytes(), files::PUBLIC, arguments.force)?;
+    if let Err(error) = files::write(&public_path, jwk.as_bytes(), files::PUBLIC, arguments.force) {
+        // A private key whose public half is nowhere is of no use to anybody but a thief.
+        return Err(match std::fs::remove_file(&private_path) {
+            Ok(()) => error.into(),
+            Err(source) => FileError::Write {
+                path: private_path,
+                source,
+            }
+            .into(),
+        });
+    }
 
     let mut rows = Rows::default();
     rows.add("use", key_use.as_str());
