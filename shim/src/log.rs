@@ -53,6 +53,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 fn line(level: &str, message: &str) {
     let Ok(mut sink) = SINK.lock() else { return };
     let Some(file) = sink.as_mut() else { return };
+    // A refusal's line names the program already.
+    let message = message.strip_prefix("portcullis: ").unwrap_or(message);
     let message: String = message.chars().flat_map(escape).collect();
     let text = format!("level={level} msg=\"portcullis: {message}\"\n");
     // A full pipe drops the line: a log reader must never be able to stop a container.

@@ -59,6 +59,10 @@ usage: containerd-shim-portcullis-v1 [flags] start|delete
     reason = "the edge of the program"
 )]
 fn main() -> ExitCode {
+    if let Err(error) = sys::close_inherited() {
+        eprintln!("portcullis: cannot close inherited descriptors: {error}");
+        return ExitCode::FAILURE;
+    }
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(error) => {

@@ -115,7 +115,6 @@ fn detach() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     nix::unistd::dup2_stderr(&null)?;
-    sys::cloexec_all()?;
     prctl::set_child_subreaper(true)?;
     prctl::set_name(PROCESS_NAME)?;
     // A huge page for a heap of 100 KiB would be memory spent on nothing.

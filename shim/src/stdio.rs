@@ -197,9 +197,12 @@ impl Relay {
 
     /// Waits for the last output, at most [`DRAIN_LIMIT`], then closes everything.
     pub(crate) async fn drain(mut self) {
-        let outputs = std::mem::take(&mut self.output);
+        let outputs: Vec<_> = std::mem::take(&mut self.output)
+            .into_iter()
+            .map(AbortOnDrop)
+            .collect();
         let all = async {
-            for mut output in outputs.into_iter().map(AbortOnDrop) {
+            for mut output in outputs {
                 // The copy ends by itself; how it ended was logged there.
                 drop((&mut output.0).await);
             }

@@ -47,22 +47,18 @@ pub(crate) fn fork_server() -> io::Result<Side> {
     }
 }
 
-/// Marks every descriptor from 3 up close-on-exec, so that nothing containerd leaked to us
-/// reaches the runtime or a container.
+/// Closes every descriptor from 3 up that this process was started with, so that nothing
+/// containerd leaked to us stays open, or reaches the runtime or a container.
+///
+/// To be called first in `main`, before anything is opened.
 ///
 /// # Errors
 ///
-/// The errno of `close_range(2)` (kernel 5.11 for the flag used).
-pub(crate) fn cloexec_all() -> io::Result<()> {
-    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing, it only sets a flag on
-    // descriptors; no descriptor owned by Rust code changes its meaning.
-    let result = unsafe {
-        libc::close_range(
-            3,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC.cast_signed(),
-        )
-    };
+/// The errno of `close_range(2)` (kernel 5.9).
+pub(crate) fn close_inherited() -> io::Result<()> {
+    // SAFETY: called before this program opens anything, so no descriptor from 3 up is owned by
+    // Rust code; the standard library keeps none of its own.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     if result == 0 {
         Ok(())
     } else {
@@ -127,6 +123,26 @@ pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owned
 pub(crate) fn trim_heap() {
     // SAFETY: `malloc_trim` only works on the allocator's own state and is thread safe.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Fills `bytes` (at most 256, which the kernel gives whole) with random ones.
+///
+/// The crate `getrandom` finds the system call by name at run time, which a static program
+/// cannot, and would keep `/dev/urandom` open instead.
+///
+/// # Errors
+///
+/// The errno of `getrandom(2)`.
+pub(crate) fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
+    const { assert!(LENGTH <= 256, "more may come in parts") };
+    let mut bytes = [0; LENGTH];
+    // SAFETY: the pointer and the length describe `bytes`, which outlives the call.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LENGTH, 0) };
+    if usize::try_from(count) == Ok(LENGTH) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Sends a signal that has no name in `nix`, the real-time ones.

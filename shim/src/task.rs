@@ -121,7 +121,7 @@ impl Shim {
                 limit: COMMAND_LIMIT,
             });
         };
-        call.finish(status.map_err(|_| RuntimeError::Interrupted { verb })?)
+        call.finish(status.map_err(|_closed| RuntimeError::Interrupted { verb })?)
     }
 
     /// Starts the command and registers for its end before anybody can collect it.

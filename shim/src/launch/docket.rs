@@ -211,11 +211,10 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn record_id() -> Result<RecordId, TaskError> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| TaskError::Bundle {
+    let bytes = crate::sys::random().map_err(|source| TaskError::Bundle {
         verb: "read",
         path: "the kernel's random numbers".to_owned(),
-        source: std::io::Error::other(error),
+        source,
     })?;
     Ok(RecordId(bytes))
 }

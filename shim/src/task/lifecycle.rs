@@ -286,7 +286,7 @@ fn signal_process(pid: u32, signal: u32, id: &str) -> Result<(), TaskError> {
     let malformed = || TaskError::Malformed {
         what: format!("signal {signal}: expected 1 to 64"),
     };
-    let pid = Pid::from_raw(i32::try_from(pid).map_err(|_| malformed())?);
+    let pid = Pid::from_raw(i32::try_from(pid).map_err(|_excess| malformed())?);
     let number = i32::try_from(signal)
         .ok()
         .filter(|number| (1..=64).contains(number))
