@@ -62,14 +62,6 @@ macro_rules! codes {
                     },)+
                 }
             }
-
-            /// The name of the variant in the source, for the test that keeps the documents equal.
-            #[cfg(test)]
-            pub(crate) const fn variant(self) -> &'static str {
-                match self {
-                    $(Self::$variant => stringify!($variant),)+
-                }
-            }
         }
     };
 }
@@ -338,5 +330,83 @@ impl Code {
 impl std::fmt::Display for Code {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_attestation::finding;
+
+    use super::{Code, Kind};
+
+    #[test]
+    fn names_are_kebab_case_unique_and_read_back() {
+        for (position, code) in Code::ALL.iter().enumerate() {
+            let name = code.as_str();
+            let plain = name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            assert!(
+                plain && !name.starts_with('-') && !name.ends_with('-'),
+                "{name}"
+            );
+            assert_eq!(Code::from_name(name), Some(*code));
+            assert!(
+                !Code::ALL[..position]
+                    .iter()
+                    .any(|other| other.as_str() == name),
+                "{name}"
+            );
+        }
+        assert_eq!(Code::from_name("PcrDrift"), None);
+    }
+
+    #[test]
+    fn a_variant_is_called_as_its_name() {
+        for code in Code::ALL {
+            let words = code.as_str().split('-').map(|word| {
+                let (first, rest) = word.split_at(1);
+                format!("{}{rest}", first.to_uppercase())
+            });
+            assert_eq!(format!("{code:?}"), words.collect::<String>());
+        }
+    }
+
+    #[test]
+    fn remedies_are_acts_and_meanings_are_clauses() {
+        for code in Code::ALL {
+            for text in [code.meaning(), code.remedy(), code.spec()] {
+                assert!(
+                    !text.is_empty() && !text.ends_with('.') && !text.contains('|'),
+                    "{text}"
+                );
+            }
+            assert!(
+                code.remedy()
+                    .starts_with(|first: char| first.is_ascii_lowercase()),
+                "{code}"
+            );
+            assert!(code.remedy().len() <= 80, "{code}: {}", code.remedy());
+        }
+    }
+
+    #[test]
+    fn exit_codes_tell_the_kinds_apart_and_none_is_zero() {
+        for code in Code::ALL {
+            let expected: &[u8] = match code.kind() {
+                Kind::Refused => &[1],
+                Kind::Undecided => &[2],
+                Kind::Fault => &[64, 70],
+            };
+            assert!(expected.contains(&code.exit_code()), "{code}");
+            assert!(!code.is_bad_request() || code.exit_code() == 64, "{code}");
+        }
+    }
+
+    #[test]
+    fn every_finding_of_an_appraisal_has_a_code() {
+        for name in finding::CODES {
+            assert!(Code::from_name(name).is_some(), "{name}");
+        }
     }
 }

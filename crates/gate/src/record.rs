@@ -208,3 +208,6 @@ impl From<&Refusal> for RefusalRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

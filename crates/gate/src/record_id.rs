@@ -25,3 +25,32 @@ impl std::fmt::Display for RecordId {
         write!(formatter, "{:08x}", u32::from_be_bytes(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RecordId;
+
+    #[test]
+    fn an_id_has_eight_digits_and_reads_back() {
+        for bytes in [[0, 0, 0, 0], [0, 0x1c, 0xff, 0xee], [0xff; 4]] {
+            let id = RecordId(bytes);
+            assert_eq!(id.to_string().len(), 8);
+            assert_eq!(RecordId::parse(&id.to_string()), Some(id));
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in [
+            "",
+            "8d21c0a",
+            "8d21c0aa0",
+            "8D21C0AA",
+            "+d21c0aa",
+            " 8d21c0a",
+            "8d21c0ag",
+        ] {
+            assert_eq!(RecordId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -335,3 +335,6 @@ impl fmt::Display for Refusals {
 }
 
 impl std::error::Error for Refusals {}
+
+#[cfg(test)]
+mod tests;

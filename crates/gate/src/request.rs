@@ -65,3 +65,36 @@ impl LaunchRequest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LaunchRequest;
+    use crate::Code;
+
+    #[test]
+    fn the_annotation_of_a_pod_is_read_or_refused_with_its_column() {
+        let mut request = LaunchRequest {
+            node: "w7".to_owned(),
+            subject: "container 'web-1'".to_owned(),
+            require_tags: Vec::new(),
+        };
+        request.require("country in (DE, FR)").expect("valid");
+        assert_eq!(request.require_tags.len(), 1);
+
+        let refusal = request
+            .require("country in DE\n")
+            .expect_err("no parentheses");
+        assert_eq!(refusal.code, Code::TagRequirementMalformed);
+        assert_eq!(
+            refusal.to_string(),
+            "portcullis: fault [tag-requirement-malformed] annotation \
+             'portcullis.dev/require-tags', column 12: expected '(', found 'DE'; \
+             correct the expression"
+        );
+        assert_eq!(
+            request.require_tags.len(),
+            1,
+            "what cannot be read asks for nothing"
+        );
+    }
+}

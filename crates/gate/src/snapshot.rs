@@ -215,3 +215,6 @@ impl TagSlot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
