@@ -1,2 +1,78 @@
-//! Placeholder.
-fn main() {}
+//! `portcullis-agent`: the attester and embedded verifier of one node.
+//!
+//! It is the only program that talks to the TPM. It attests the node on a schedule and on demand,
+//! appraises the evidence against signed reference values, signs the verdict with a key in the
+//! TPM, and serves relying parties on a Varlink socket that only root can reach: the freshest
+//! verdict together with a live reading of the TPM, and the ledger of their decisions.
+//!
+//! It trusts the TPM, the kernel, and files that only root can write. It does not trust its
+//! clients: calls are limited in size, time and number, and none can hold up another.
+//!
+//! A node that is not enrolled, or whose TPM is away, still has an agent; launches are undecided
+//! then, and `portcullis status` says why.
+#![forbid(unsafe_code)]
+
+mod atomic_file;
+mod attester;
+mod boot;
+mod connection;
+mod cycle;
+mod enrollment;
+mod ledger;
+mod log;
+mod node;
+mod notify;
+mod privileged;
+mod provisioning;
+mod schedule;
+mod sequence;
+mod server;
+mod service;
+mod tpm_queue;
+mod tpm_thread;
+mod verifier;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Attester and embedded verifier of one node.
+///
+/// Reads its settings from /etc/portcullis, keeps its keys and its ledger in /var/lib/portcullis,
+/// and serves /run/portcullis/agent.sock. None of these paths can be changed.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis-agent", version)]
+struct Arguments {}
+
+/// The settings or the command line are wrong.
+const EXIT_USAGE: u8 = 64;
+/// The agent cannot do its job.
+const EXIT_INTERNAL: u8 = 70;
+
+fn main() -> ExitCode {
+    let Arguments {} = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // Nowhere is left to say that help could not be printed.
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let config = match portcullis_config::load() {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults.iter() {
+                log::error("settings", &[("fault", &fault.to_string())]);
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error("agent stopped", &[("cause", &log::chain(&error))]);
+            ExitCode::from(EXIT_INTERNAL)
+        }
+    }
+}

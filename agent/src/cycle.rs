@@ -1,0 +1,200 @@
+//! One attestation from challenge to verdict.
+
+use std::io;
+use std::path::Path;
+
+use portcullis_attestation::appraisal::{Appraisal, appraise};
+use portcullis_attestation::finding::Finding;
+use portcullis_attestation::jws::SignError;
+use portcullis_attestation::nonce::Nonce;
+use portcullis_attestation::trust::TrustTier;
+use portcullis_client::AgentError;
+use portcullis_config::{Config, Faults, paths};
+use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
+
+use crate::atomic_file::{self, FileError};
+use crate::attester::{self, Challenge};
+use crate::enrollment::{Enrollment, EnrollmentError};
+use crate::sequence::{Sequence, SequenceError};
+use crate::verifier::{self, Approved};
+use crate::{boot, log};
+
+/// Number of the last verdict, in the state directory.
+pub(crate) const SEQUENCE: &str = "sequence";
+
+/// A verdict that was issued.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// The token.
+    pub(crate) token: String,
+    /// Its number.
+    pub(crate) sequence: u64,
+    /// What it rests on.
+    pub(crate) appraisal: Appraisal,
+}
+
+/// Why there is no new verdict.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CycleError {
+    /// There are no keys yet.
+    #[error("cannot attest node that is not enrolled; run 'portcullis enroll'")]
+    Enrolled,
+    /// What was enrolled cannot be read.
+    #[error(transparent)]
+    Enrollment(#[from] EnrollmentError),
+    /// The TPM is another one than at enrollment.
+    #[error("cannot attest with TPM {found}: enrolled is TPM {expected}; run 'portcullis enroll'")]
+    OtherTpm {
+        /// The ueid at enrollment.
+        expected: String,
+        /// The ueid now.
+        found: String,
+    },
+    /// The TPM failed.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The kernel does not tell its boot id.
+    #[error("cannot read the kernel's boot id")]
+    BootId(#[source] io::Error),
+    /// The kernel gives no random bytes.
+    #[error("cannot draw a nonce")]
+    Nonce(#[source] getrandom::Error),
+    /// Pinned keys or reference values cannot be read.
+    #[error("cannot read what is approved: {0}")]
+    Approved(Faults),
+    /// The evidence is not genuine; no verdict can be about it.
+    #[error(
+        "cannot believe evidence [{}] {}: expected {}, found {}",
+        .0.code, .0.subject, .0.expected, .0.found
+    )]
+    Evidence(Finding),
+    /// The verdict cannot be numbered.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// The verdict cannot be signed.
+    #[error("cannot sign verdict")]
+    Sign(#[source] SignError),
+    /// The verdict cannot be stored.
+    #[error("cannot store verdict")]
+    Store(#[source] FileError),
+}
+
+/// Collects evidence, appraises it, signs the verdict and writes it to its file.
+///
+/// A verdict that speaks against the node is a success: the gate then says what is wrong.
+pub(crate) fn run(
+    tpm: &mut Tpm,
+    config: &Config,
+    (enrollment, identity): (&Enrollment, &Identity),
+    tag_document: Option<String>,
+    between: &mut dyn FnMut(&mut Tpm),
+) -> Result<Issued, CycleError> {
+    if !enrollment.is_of(identity) {
+        return Err(CycleError::OtherTpm {
+            expected: enrollment.ueid.to_string(),
+            found: identity.ueid.to_string(),
+        });
+    }
+    let approved = Approved::load().map_err(CycleError::Approved)?;
+    if !approved.pins(&enrollment.public_key) {
+        let kid = enrollment.public_key.kid().to_string();
+        log::warn("verdict key is not pinned on this host", &[("kid", &kid)]);
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(CycleError::Nonce)?;
+    let nonce = Nonce::new(bytes);
+    let challenge = Challenge {
+        identity,
+        selection: config.agent.pcrs,
+        nonce,
+        boot_id: boot::id().map_err(CycleError::BootId)?,
+        tag_document,
+    };
+    let evidence = attester::collect(tpm, challenge, between)?;
+
+    let now_s = boot::unix_s();
+    let appraisal = appraise(&evidence, &nonce, &approved.policy(), now_s);
+    let sequence = Sequence::open(Path::new(paths::STATE).join(SEQUENCE))?.next()?;
+    let token = verifier::issue(tpm, enrollment, config, &appraisal, (sequence, now_s))
+        .map_err(CycleError::Sign)?
+        .ok_or_else(|| unproven(&appraisal))?;
+    atomic_file::write(Path::new(paths::VERDICT), token.as_bytes()).map_err(CycleError::Store)?;
+    Ok(Issued {
+        token,
+        sequence,
+        appraisal,
+    })
+}
+
+fn unproven(appraisal: &Appraisal) -> CycleError {
+    CycleError::Evidence(appraisal.findings.first().cloned().unwrap_or(Finding {
+        code: "evidence-malformed",
+        subject: "evidence".to_owned(),
+        expected: "a state the TPM signed for".to_owned(),
+        found: "none".to_owned(),
+    }))
+}
+
+/// What a TPM's failure is on the agent's socket.
+pub(crate) fn tpm_answer(error: &TpmError) -> AgentError {
+    let reason = log::chain(error);
+    match (error.failure(), error) {
+        (Failure::Timeout, TpmError::Timeout { patience_ms, .. }) => AgentError::TpmTimeout {
+            deadline_ms: *patience_ms,
+        },
+        (Failure::Timeout | Failure::Failed, _) => AgentError::TpmFailed { reason },
+        (Failure::Unreachable, _) => AgentError::TpmUnreachable { reason },
+    }
+}
+
+// === impl CycleError ===
+
+impl CycleError {
+    /// Whether the verdict that was issued before must not be handed out any longer: the TPM that
+    /// answers now is not known to be the one it is about.
+    pub(crate) fn withdraws_verdict(&self) -> bool {
+        matches!(self, Self::Evidence(_) | Self::OtherTpm { .. })
+    }
+
+    /// What it is to a client who asked for an attestation: an error if the TPM or the enrollment
+    /// is in the way, else a status and findings.
+    pub(crate) fn answer(
+        &self,
+    ) -> Result<(TrustTier, Vec<portcullis_client::method::Finding>), AgentError> {
+        match self {
+            Self::Enrolled => Err(AgentError::NotEnrolled {}),
+            Self::Tpm(error) => Err(tpm_answer(error)),
+            Self::Evidence(finding) => Ok((TrustTier::Contraindicated, vec![shown(finding)])),
+            Self::Approved(faults) => {
+                let findings = faults
+                    .iter()
+                    .map(|fault| portcullis_client::method::Finding {
+                        code: fault.code.to_string(),
+                        subject: fault.subject.clone(),
+                        expected: fault.expected.clone(),
+                        found: fault.found.clone(),
+                    });
+                Ok((TrustTier::None, findings.collect()))
+            }
+            other => {
+                let finding = portcullis_client::method::Finding {
+                    code: "attestation-failed".to_owned(),
+                    subject: "attestation of this node".to_owned(),
+                    expected: "a verdict".to_owned(),
+                    found: log::chain(other),
+                };
+                Ok((TrustTier::None, vec![finding]))
+            }
+        }
+    }
+}
+
+/// A finding as it travels over the socket.
+pub(crate) fn shown(finding: &Finding) -> portcullis_client::method::Finding {
+    portcullis_client::method::Finding {
+        code: finding.code.to_owned(),
+        subject: finding.subject.clone(),
+        expected: finding.expected.clone(),
+        found: finding.found.clone(),
+    }
+}

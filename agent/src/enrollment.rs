@@ -1,0 +1,159 @@
+//! What the agent knows about its own node: the TPM, its attestation key, and the verdict key.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_attestation::jwk::{JwkError, KeyUse, PublicKey, TrustedKey};
+use portcullis_attestation::tpm_name::TpmName;
+use portcullis_attestation::ueid::Ueid;
+use portcullis_json::{JsonError, Limits};
+use portcullis_tpm::{Identity, KeyBlob, TpmError};
+use serde_json::{Value, json};
+
+use crate::atomic_file::{self, FileError};
+
+/// In the state directory.
+const FILE: &str = "enrollment.json";
+/// In the state directory: the verdict key, which only the TPM can use.
+const KEY_PUBLIC: &str = "keys/verdict.public";
+/// See [`KEY_PUBLIC`].
+const KEY_PRIVATE: &str = "keys/verdict.private";
+/// The file is about 500 bytes, each half of the key about 200.
+const LIMITS: Limits = Limits {
+    max_bytes: 4096,
+    max_depth: 4,
+};
+/// Format of [`FILE`].
+const VERSION: u64 = 1;
+
+/// An enrolled node.
+#[derive(Debug, Clone)]
+pub(crate) struct Enrollment {
+    /// The TPM.
+    pub(crate) ueid: Ueid,
+    /// Its attestation key.
+    pub(crate) ak_name: TpmName,
+    /// The key that signs verdicts.
+    pub(crate) key: KeyBlob,
+    /// Its public half.
+    pub(crate) public_key: PublicKey,
+}
+
+/// What was stored and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnrollmentError {
+    /// A file cannot be read or written.
+    #[error("cannot use the node's enrollment")]
+    File(#[from] FileError),
+    /// The file is not JSON.
+    #[error("cannot parse enrollment '{}'", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: JsonError,
+    },
+    /// A field is missing or wrong.
+    #[error("cannot read '{field}' of the node's enrollment; run 'portcullis enroll'")]
+    Field {
+        /// Its name.
+        field: &'static str,
+    },
+    /// The public key is none.
+    #[error("cannot read the verdict key of the node's enrollment; run 'portcullis enroll'")]
+    Key(#[source] JwkError),
+    /// The stored key is not the one in the enrollment.
+    #[error("cannot use the verdict key: it is not the enrolled one; run 'portcullis enroll'")]
+    OtherKey,
+    /// The stored key cannot be decoded.
+    #[error("cannot decode the verdict key; run 'portcullis enroll'")]
+    DecodeKey(#[source] TpmError),
+}
+
+// === impl Enrollment ===
+
+impl Enrollment {
+    /// Joins who the TPM is with a key that was made for it.
+    pub(crate) fn new(identity: &Identity, key: KeyBlob) -> Result<Self, TpmError> {
+        Ok(Self {
+            ueid: identity.ueid.clone(),
+            ak_name: identity.ak_name.clone(),
+            public_key: key.public_key()?,
+            key,
+        })
+    }
+
+    /// Reads what was stored in `directory`; `None` if the node is not enrolled.
+    pub(crate) fn load(directory: &Path) -> Result<Option<Self>, EnrollmentError> {
+        let limit = LIMITS.max_bytes as u64;
+        let path = directory.join(FILE);
+        let Some(bytes) = atomic_file::read(&path, limit)? else {
+            return Ok(None);
+        };
+        let value = portcullis_json::parse(&bytes, LIMITS)
+            .map_err(|source| EnrollmentError::Parse { path, source })?;
+        if value.get("version").and_then(Value::as_u64) != Some(VERSION) {
+            return Err(EnrollmentError::Field { field: "version" });
+        }
+        let half = |name, field| {
+            atomic_file::read(&directory.join(name), limit)?.ok_or(EnrollmentError::Field { field })
+        };
+        let key = KeyBlob {
+            public: half(KEY_PUBLIC, KEY_PUBLIC)?,
+            private: half(KEY_PRIVATE, KEY_PRIVATE)?,
+        };
+        let enrolled = value
+            .get("verdict_key")
+            .ok_or(EnrollmentError::Field {
+                field: "verdict_key",
+            })
+            .and_then(|jwk| TrustedKey::from_value(jwk).map_err(EnrollmentError::Key))?;
+        let public_key = key.public_key().map_err(EnrollmentError::DecodeKey)?;
+        if *enrolled.key() != public_key {
+            return Err(EnrollmentError::OtherKey);
+        }
+        Ok(Some(Self {
+            ueid: text(&value, "ueid", Ueid::parse)?,
+            ak_name: text(&value, "ak_name", TpmName::parse)?,
+            key,
+            public_key,
+        }))
+    }
+
+    /// Stores it in `directory`. The file that makes it count is written last.
+    pub(crate) fn store(&self, directory: &Path) -> Result<(), FileError> {
+        atomic_file::write(&directory.join(KEY_PUBLIC), &self.key.public)?;
+        atomic_file::write(&directory.join(KEY_PRIVATE), &self.key.private)?;
+        let mut text = json!({
+            "version": VERSION,
+            "ueid": self.ueid.as_str(),
+            "ak_name": self.ak_name.to_string(),
+            "verdict_key": self.verdict_key(),
+        })
+        .to_string();
+        text.push('\n');
+        atomic_file::write(&directory.join(FILE), text.as_bytes())
+    }
+
+    /// The public half of the verdict key as relying parties pin it.
+    pub(crate) fn verdict_key(&self) -> Value {
+        TrustedKey::new(self.public_key.clone(), KeyUse::Verdict).to_value()
+    }
+
+    /// Whether the node is the one that was enrolled.
+    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
+        self.ueid == identity.ueid && self.ak_name == identity.ak_name
+    }
+}
+
+fn text<T>(
+    value: &Value,
+    field: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, EnrollmentError> {
+    value
+        .get(field)
+        .and_then(Value::as_str)
+        .and_then(parse)
+        .ok_or(EnrollmentError::Field { field })
+}

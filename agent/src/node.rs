@@ -1,0 +1,277 @@
+//! What the threads of the agent share.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
+use portcullis_attestation::verdict;
+use portcullis_client::AgentError;
+use portcullis_client::method::{Finding, LaunchCounts, NodeStatus, VerdictSummary};
+use portcullis_config::{Config, paths};
+use portcullis_gate::record::{LaunchRecord, Outcome};
+use portcullis_gate::snapshot::{TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
+use serde_json::{Map, Value};
+
+use crate::enrollment::Enrollment;
+use crate::ledger::{self, Ledger, LedgerError};
+use crate::tpm_queue::TpmQueue;
+use crate::{atomic_file, boot, log};
+
+/// The version in status and introspection.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The settings.
+    pub(crate) config: Config,
+    /// What waits for the TPM.
+    pub(crate) queue: TpmQueue,
+    published: Mutex<Published>,
+    ledger: Mutex<Result<Ledger, String>>,
+}
+
+/// What clients get to see.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// The keys; `None` until the node is enrolled.
+    pub(crate) enrollment: Option<Enrollment>,
+    /// The freshest verdict.
+    pub(crate) verdict: Option<IssuedVerdict>,
+    /// The tag document.
+    pub(crate) tag_document: Option<String>,
+    /// What the last appraisal found.
+    pub(crate) findings: Vec<Finding>,
+    /// When the last attestation ended with a verdict, in seconds since 1970.
+    pub(crate) last_attestation_at: Option<u64>,
+    /// When the next one is planned.
+    pub(crate) next_attestation_at: Option<u64>,
+    /// Why the last attempt failed, if it did.
+    pub(crate) last_failure: Option<String>,
+    launches: LaunchCounts,
+}
+
+/// A verdict and what the agent itself reads in it.
+#[derive(Debug, Clone)]
+pub(crate) struct IssuedVerdict {
+    /// The token.
+    pub(crate) token: String,
+    /// What it says.
+    pub(crate) summary: VerdictSummary,
+    /// Reset and restart count of the boot it is about.
+    pub(crate) counters: (u32, u32),
+}
+
+// === impl IssuedVerdict ===
+
+impl IssuedVerdict {
+    /// Reads a token that was signed with the enrolled key.
+    pub(crate) fn read(token: String, enrollment: &Enrollment) -> Option<Self> {
+        let mut keys = TrustedKeys::new();
+        let key = TrustedKey::new(enrollment.public_key.clone(), KeyUse::Verdict);
+        keys.insert(key).ok()?;
+        let verdict = verdict::verify(&token, &keys).ok()?;
+        Some(Self {
+            token,
+            summary: VerdictSummary {
+                status: verdict.status.to_string(),
+                issued_at: verdict.issued_at_s,
+                expires_at: verdict.expires_s,
+                sequence: verdict.host.sequence,
+                boot_state: verdict.host.boot_state,
+            },
+            counters: (verdict.host.reset_count, verdict.host.restart_count),
+        })
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Reads what an earlier run left. Nothing that is wrong with it keeps the agent from
+    /// starting: launches are undecided then, and the status says why.
+    pub(crate) fn open(config: Config) -> Self {
+        let mut published = Published::default();
+        match Enrollment::load(Path::new(paths::STATE)) {
+            Ok(enrollment) => published.enrollment = enrollment,
+            Err(error) => published.note_failure(&error),
+        }
+        published.tag_document = text(paths::TAG_DOCUMENT, TAG_DOCUMENT_LIMIT_BYTES);
+        published.verdict = published.enrollment.as_ref().and_then(|enrollment| {
+            let verdict =
+                IssuedVerdict::read(text(paths::VERDICT, VERDICT_LIMIT_BYTES)?, enrollment)?;
+            (verdict.summary.expires_at > boot::unix_s()).then_some(verdict)
+        });
+        Self {
+            config,
+            queue: TpmQueue::default(),
+            published: Mutex::new(published),
+            ledger: Mutex::new(open_ledger()),
+        }
+    }
+
+    /// What clients get to see.
+    pub(crate) fn published(&self) -> MutexGuard<'_, Published> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Describes the node.
+    pub(crate) fn status(&self) -> NodeStatus {
+        let ledger_sequence = self.ledger().as_ref().map_or(0, Ledger::sequence);
+        let published = self.published();
+        let enrollment = published.enrollment.as_ref();
+        NodeStatus {
+            version: VERSION.to_owned(),
+            node_name: self.config.node_name.clone(),
+            enrolled: enrollment.is_some(),
+            ueid: enrollment.map(|enrollment| enrollment.ueid.to_string()),
+            ak_name: enrollment.map(|enrollment| enrollment.ak_name.to_string()),
+            verdict: published
+                .verdict
+                .as_ref()
+                .map(|verdict| verdict.summary.clone()),
+            findings: published.findings.clone(),
+            last_attestation_at: published.last_attestation_at,
+            next_attestation_at: published.next_attestation_at,
+            last_failure: published.last_failure.clone(),
+            tag_present: published.tag_document.is_some(),
+            launches: published.launches,
+            ledger_sequence,
+        }
+    }
+
+    /// Appends a launch decision to the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentError::RecordMalformed`] or [`AgentError::LedgerFailed`].
+    pub(crate) fn record(&self, fields: &Map<String, Value>) -> Result<u64, AgentError> {
+        let malformed = |reason: String| AgentError::RecordMalformed { reason };
+        let record: LaunchRecord = portcullis_client::record::read(fields)
+            .map_err(|error| malformed(log::chain(&error)))?;
+        if !is_reference(&record.reference) {
+            return Err(malformed(
+                "'ref' is not eight hexadecimal digits".to_owned(),
+            ));
+        }
+        let sequence = match self.ledger().as_mut() {
+            Err(reason) => Err(AgentError::LedgerFailed {
+                reason: reason.clone(),
+            }),
+            Ok(ledger) => ledger.append(fields, &now()).map_err(|error| match error {
+                LedgerError::Size { .. } => malformed(error.to_string()),
+                other => AgentError::LedgerFailed {
+                    reason: log::chain(&other),
+                },
+            }),
+        }?;
+        self.published().count(record.decision);
+        Ok(sequence)
+    }
+
+    /// Finds a launch decision.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentError::RecordUnknown`] or [`AgentError::LedgerFailed`].
+    pub(crate) fn explain(&self, reference: String) -> Result<Map<String, Value>, AgentError> {
+        if !is_reference(&reference) {
+            return Err(AgentError::RecordUnknown { reference });
+        }
+        match ledger::find(Path::new(paths::LEDGER), &reference) {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => Err(AgentError::RecordUnknown { reference }),
+            Err(error) => Err(AgentError::LedgerFailed {
+                reason: log::chain(&error),
+            }),
+        }
+    }
+
+    /// Writes the ledger through to the disk.
+    pub(crate) fn sync_ledger(&self) {
+        if let Ok(ledger) = self.ledger().as_ref()
+            && let Err(error) = ledger.sync()
+        {
+            log::error("ledger not synced", &[("cause", &log::chain(&error))]);
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Result<Ledger, String>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_ledger() -> Result<Ledger, String> {
+    match Ledger::open(Path::new(paths::LEDGER), &now()) {
+        Ok((ledger, torn)) => {
+            if let Some(torn) = torn {
+                let fields = [
+                    ("file", &*torn.path.display().to_string()),
+                    ("bytes", &*torn.bytes.to_string()),
+                ];
+                log::warn("torn end of ledger moved aside", &fields);
+            }
+            Ok(ledger)
+        }
+        Err(error) => {
+            let reason = log::chain(&error);
+            log::error(
+                "ledger unusable, launches stay undecided",
+                &[("cause", &reason)],
+            );
+            Err(reason)
+        }
+    }
+}
+
+/// A file of ours that holds text, if it is there and as it should be.
+fn text(path: &str, limit_bytes: usize) -> Option<String> {
+    let bytes = match atomic_file::read(Path::new(path), limit_bytes as u64) {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            log::warn("file ignored", &[("cause", &log::chain(&error))]);
+            return None;
+        }
+    };
+    String::from_utf8(bytes)
+        .ok()
+        .map(|text| text.trim_end().to_owned())
+}
+
+fn is_reference(text: &str) -> bool {
+    text.len() == 8
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Now, in RFC 3339.
+fn now() -> String {
+    let seconds = i64::try_from(boot::unix_s()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
+}
+
+// === impl Published ===
+
+impl Published {
+    /// Notes a failure, and logs it.
+    pub(crate) fn note_failure(&mut self, error: &dyn std::error::Error) {
+        let cause = log::chain(error);
+        log::warn("cannot attest", &[("cause", &cause)]);
+        self.last_failure = Some(cause);
+    }
+
+    fn count(&mut self, decision: Outcome) {
+        let counts = &mut self.launches;
+        let count = match decision {
+            Outcome::Permitted => &mut counts.permitted,
+            Outcome::Refused | Outcome::WouldRefuse => &mut counts.refused,
+            Outcome::Undecided | Outcome::Fault => &mut counts.undecided,
+        };
+        *count = count.saturating_add(1);
+    }
+}

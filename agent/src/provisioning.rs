@@ -1,0 +1,181 @@
+//! What an operator asks of the TPM: keys, values for reference values, and the asset tag.
+
+use std::path::Path;
+
+use portcullis_attestation::{hex, tag};
+use portcullis_client::AgentError;
+use portcullis_client::method::{CaptureReply, EnrollReply, PcrValue, ProvisionTagReply};
+use portcullis_config::paths;
+use portcullis_tpm::{Deadline, Failure, Identity, TpmError};
+use serde_json::Value;
+
+use crate::attester::PATIENCE;
+use crate::cycle::tpm_answer;
+use crate::enrollment::Enrollment;
+use crate::tpm_thread::TpmThread;
+use crate::{atomic_file, boot, log};
+
+/// What a key is tried on.
+const TRIAL: [u8; 32] = [0; 32];
+
+// === impl TpmThread ===
+
+impl TpmThread {
+    /// Makes the verdict key unless there is one that this TPM can use, and attests.
+    pub(crate) fn enroll(&mut self) -> Result<EnrollReply, AgentError> {
+        self.identity = None;
+        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
+        let current = self.node.published().enrollment.clone();
+        let usable = match current {
+            Some(current) if current.is_of(&identity) && self.can_sign(&current)? => Some(current),
+            _ => None,
+        };
+        let enrollment = match usable {
+            Some(current) => current,
+            None => {
+                let enrollment = self.new_enrollment(&identity)?;
+                self.attest_after("enrolled");
+                enrollment
+            }
+        };
+        Ok(EnrollReply {
+            ueid: enrollment.ueid.to_string(),
+            ak_name: enrollment.ak_name.to_string(),
+            verdict_key: match enrollment.verdict_key() {
+                Value::Object(members) => members,
+                _ => serde_json::Map::new(),
+            },
+        })
+    }
+
+    fn new_enrollment(&mut self, identity: &Identity) -> Result<Enrollment, AgentError> {
+        let deadline = Deadline::within(PATIENCE);
+        let enrollment = self
+            .tpm
+            .create_signing_key(&deadline)
+            .and_then(|key| Enrollment::new(identity, key))
+            .map_err(|error| tpm_answer(&error))?;
+        enrollment
+            .store(Path::new(paths::STATE))
+            .map_err(|error| AgentError::LedgerFailed {
+                reason: log::chain(&error),
+            })?;
+        let mut published = self.node.published();
+        // Signed with another key, or about another TPM.
+        published.verdict = None;
+        published.enrollment = Some(enrollment.clone());
+        drop(published);
+        let (ueid, kid) = (&enrollment.ueid, enrollment.public_key.kid());
+        let fields = [("ueid", ueid.as_str()), ("verdict_key", kid.as_str())];
+        log::info("node enrolled", &fields);
+        Ok(enrollment)
+    }
+
+    /// Whether the TPM still takes the key; it does not after it was cleared.
+    fn can_sign(&mut self, enrollment: &Enrollment) -> Result<bool, AgentError> {
+        match self
+            .tpm
+            .sign(&enrollment.key, TRIAL, &Deadline::within(PATIENCE))
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.failure() == Failure::Failed => {
+                log::warn(
+                    "verdict key unusable, making a new one",
+                    &[("cause", &log::chain(&error))],
+                );
+                Ok(false)
+            }
+            Err(error) => Err(tpm_answer(&error)),
+        }
+    }
+
+    /// Reads the PCRs that reference values are made from.
+    pub(crate) fn capture(&mut self) -> Result<CaptureReply, AgentError> {
+        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
+        let deadline = Deadline::within(PATIENCE);
+        let pcrs = self
+            .tpm
+            .pcrs(self.node.config.agent.pcrs, &deadline)
+            .map_err(|error| tpm_answer(&error))?;
+        let boot_id = boot::id().map_err(|error| AgentError::TpmFailed {
+            reason: format!("cannot read the kernel's boot id: {error}"),
+        })?;
+        let values = pcrs.iter().map(|(pcr, value)| PcrValue {
+            index: u32::from(pcr.get()),
+            digest: hex::encode(value),
+        });
+        Ok(CaptureReply {
+            ueid: identity.ueid.to_string(),
+            ak_name: identity.ak_name.to_string(),
+            pcr_bank: pcrs.bank().to_string(),
+            pcrs: values.collect(),
+            boot_id: boot_id.to_string(),
+        })
+    }
+
+    /// Writes the digest of `document` to the TPM and keeps the document, if it is a valid tag of
+    /// this TPM by a pinned authority; then attests, because the verdict pins the tag.
+    pub(crate) fn provision_tag(
+        &mut self,
+        document: String,
+    ) -> Result<ProvisionTagReply, AgentError> {
+        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
+        accept_tag(&document, &identity)?;
+        let digest = tag::digest(&document);
+        // The TPM first: a document without its digest would be called tampered for ever, a
+        // digest without its document is put right by the next try.
+        let slot = self
+            .tpm
+            .write_tag(&digest, &Deadline::within(PATIENCE))
+            .map_err(|error: TpmError| tpm_answer(&error))?;
+        atomic_file::write(Path::new(paths::TAG_DOCUMENT), document.as_bytes()).map_err(
+            |error| AgentError::LedgerFailed {
+                reason: log::chain(&error),
+            },
+        )?;
+        self.node.published().tag_document = Some(document);
+        log::info(
+            "asset tag provisioned",
+            &[("sha384", &hex::encode(&digest))],
+        );
+        self.attest_after("asset tag provisioned");
+        Ok(ProvisionTagReply {
+            nv_index: format!("{:#010x}", slot.index),
+            nv_name: slot.public.name().to_string(),
+            sha384: hex::encode(&digest),
+        })
+    }
+
+    /// Attests if the node is enrolled. A failure is in the status and tried again; what was asked
+    /// for is done all the same.
+    fn attest_after(&mut self, event: &str) {
+        if let Err(error) = self.attest() {
+            log::info(
+                "not attested yet",
+                &[("after", event), ("cause", &log::chain(&error))],
+            );
+        }
+    }
+}
+
+fn accept_tag(document: &str, identity: &Identity) -> Result<(), AgentError> {
+    let refused = |reason: String| AgentError::TagRefused { reason };
+    let keys = portcullis_config::trusted_keys().map_err(|faults| refused(faults.to_string()))?;
+    let tag = tag::verify(document, &keys).map_err(|error| refused(log::chain(&error)))?;
+    if tag.subject != identity.ueid {
+        let reason = format!(
+            "it is for TPM {}, this is TPM {}",
+            tag.subject, identity.ueid
+        );
+        return Err(refused(reason));
+    }
+    let now_s = boot::unix_s();
+    if now_s < tag.not_before_s || now_s >= tag.expires_s {
+        let reason = format!(
+            "it is valid from {} to {}, and it is {now_s} now",
+            tag.not_before_s, tag.expires_s
+        );
+        return Err(refused(reason));
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Start, accepting clients, and shutdown.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use portcullis_config::{Config, paths};
+use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
+
+use crate::node::Node;
+use crate::privileged::{self, Privileged, PrivilegedError};
+use crate::tpm_thread::TpmThread;
+use crate::{connection, log, notify};
+
+/// Clients served at the same time; the next one is told that the agent is busy.
+const CLIENT_LIMIT: usize = 512;
+/// Stack of a client's thread: a call is parsed without deep recursion.
+const CLIENT_STACK_BYTES: usize = 256 * 1024;
+/// Stack of the TPM's thread: the codec keeps whole frames on it, and the TPM software stack too.
+const TPM_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// How long readiness waits for the first attestation.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How long the shutdown waits for the TPM.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How often the ledger is written through to the disk.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause when the process is out of descriptors or threads.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// The agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The TCTI names no TPM.
+    #[error("cannot use setting 'tcti='")]
+    Tcti(#[from] TctiMalformed),
+    /// Directories, lock or socket cannot be had.
+    #[error(transparent)]
+    Privileged(#[from] PrivilegedError),
+    /// The kernel refuses what every program may have.
+    #[error("cannot {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs until a signal ends it.
+pub(crate) fn run(config: Config) -> Result<(), ServerError> {
+    let tcti: Tcti = config.agent.tcti.parse()?;
+    // Before any thread is there: each inherits the mask.
+    let signals = signals()?;
+    let Privileged { listener, lock } = privileged::open()?;
+    let node = Arc::new(Node::open(config));
+    let first_attempt = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map_err(|errno| system("make an event descriptor", errno))?;
+    let first_attempt = Arc::new(first_attempt);
+    let tpm_done = start_tpm(Tpm::new(tcti), &node, Arc::clone(&first_attempt))?;
+    let syncing = start_syncing(&node)?;
+    log::info("serving", &[("socket", paths::SOCKET)]);
+
+    let outcome = accept_until_signal(&listener, &signals, &first_attempt, &node);
+
+    tell_manager(notify::STOPPING);
+    drop(listener);
+    if let Err(error) = std::fs::remove_file(Path::new(paths::SOCKET)) {
+        log::warn("socket not removed", &[("cause", &error.to_string())]);
+    }
+    node.queue.stop();
+    if tpm_done.recv_timeout(STOP_LIMIT) == Err(RecvTimeoutError::Timeout) {
+        log::warn("stopping although the TPM has not answered", &[]);
+    }
+    drop(syncing);
+    node.sync_ledger();
+    drop(lock);
+    log::info("stopped", &[]);
+    outcome
+}
+
+fn system(doing: &'static str, errno: Errno) -> ServerError {
+    ServerError::System {
+        doing,
+        source: errno.into(),
+    }
+}
+
+/// Signals that end the agent, as a descriptor.
+fn signals() -> Result<SignalFd, ServerError> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.add(Signal::SIGINT);
+    mask.thread_block()
+        .map_err(|errno| system("block signals", errno))?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| system("take signals from a descriptor", errno))
+}
+
+/// Starts the TPM's thread; the channel closes when it ends.
+fn start_tpm(
+    tpm: Tpm,
+    node: &Arc<Node>,
+    first_attempt: Arc<EventFd>,
+) -> Result<Receiver<()>, ServerError> {
+    let (done, tpm_done) = sync_channel(0);
+    let thread = TpmThread::new(tpm, Arc::clone(node));
+    spawn("tpm", TPM_STACK_BYTES, move || {
+        let _done = done;
+        thread.run(|| {
+            if let Err(errno) = first_attempt.write(1) {
+                log::warn("readiness delayed", &[("cause", errno.desc())]);
+            }
+        });
+    })?;
+    Ok(tpm_done)
+}
+
+/// Starts the thread that writes the ledger through; it ends when the sender is dropped.
+fn start_syncing(node: &Arc<Node>) -> Result<std::sync::mpsc::SyncSender<()>, ServerError> {
+    let (running, ended) = sync_channel::<()>(0);
+    let node = Arc::clone(node);
+    spawn("ledger", CLIENT_STACK_BYTES, move || {
+        let mut synced = 0;
+        while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            let sequence = node.status().ledger_sequence;
+            if sequence != synced {
+                node.sync_ledger();
+                synced = sequence;
+            }
+        }
+    })?;
+    Ok(running)
+}
+
+fn spawn(
+    name: &str,
+    stack_bytes: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), ServerError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack_bytes)
+        .spawn(body)
+        .map(drop)
+        .map_err(|source| ServerError::System {
+            doing: "start a thread",
+            source,
+        })
+}
+
+fn tell_manager(state: &str) {
+    if let Err(error) = notify::send(state) {
+        log::warn("service manager not told", &[("cause", &error.to_string())]);
+    }
+}
+
+/// Accepts clients until a signal arrives; tells the service manager when the agent is ready.
+fn accept_until_signal(
+    listener: &UnixListener,
+    signals: &SignalFd,
+    first_attempt: &EventFd,
+    node: &Arc<Node>,
+) -> Result<(), ServerError> {
+    // Counts clients: each holds a clone.
+    let clients = Arc::new(());
+    let ready_at = Instant::now() + READY_LIMIT;
+    let mut is_ready = false;
+    loop {
+        let mut watched = vec![
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        ];
+        let mut timeout = PollTimeout::NONE;
+        if !is_ready {
+            watched.push(PollFd::new(first_attempt.as_fd(), PollFlags::POLLIN));
+            let left = ready_at.saturating_duration_since(Instant::now());
+            timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        }
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(system("wait for clients", errno)),
+        }
+        let has = |index: usize| watched.get(index).and_then(PollFd::any).unwrap_or_default();
+        let (is_signalled, has_client) = (has(0), has(1));
+        if !is_ready && (has(2) || Instant::now() >= ready_at) {
+            is_ready = true;
+            tell_manager(notify::READY);
+        }
+        if is_signalled {
+            return Ok(());
+        }
+        if has_client {
+            accept(listener, node, &clients);
+        }
+    }
+}
+
+/// Takes one client, if one is still there.
+fn accept(listener: &UnixListener, node: &Arc<Node>, clients: &Arc<()>) {
+    let stream = match listener.accept() {
+        Ok((stream, _address)) => stream,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        Err(error) => {
+            log::error("client not accepted", &[("cause", &error.to_string())]);
+            breathe();
+            return;
+        }
+    };
+    if Arc::strong_count(clients) > CLIENT_LIMIT {
+        connection::turn_away(stream);
+        return;
+    }
+    let (node, client) = (Arc::clone(node), Arc::clone(clients));
+    let started = spawn("client", CLIENT_STACK_BYTES, move || {
+        let _client = client;
+        serve(stream, &node);
+    });
+    if let Err(error) = started {
+        log::error("client not served", &[("cause", &log::chain(&error))]);
+        breathe();
+    }
+}
+
+fn serve(stream: UnixStream, node: &Node) {
+    if let Err(error) = stream.set_nonblocking(false) {
+        let descriptor = stream.as_raw_fd().to_string();
+        let fields = [("descriptor", &*descriptor), ("cause", &error.to_string())];
+        log::error("client not served", &fields);
+        return;
+    }
+    connection::serve(stream, node);
+}
+
+/// Out of descriptors or threads; they come back when clients finish.
+fn breathe() {
+    let pause = PollTimeout::try_from(BREATHER).unwrap_or(PollTimeout::ZERO);
+    if let Err(errno) = poll(&mut [], pause) {
+        log::warn("pause cut short", &[("cause", errno.desc())]);
+    }
+}

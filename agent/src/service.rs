@@ -1,0 +1,110 @@
+//! Answers to calls.
+
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use portcullis_client::method::{
+    Attest, Capture, Enroll, Explain, ExplainReply, InterfaceDescription,
+    InterfaceDescriptionReply, ProvisionTag, Record, RecordReply, ServiceInfo, ServiceInfoReply,
+    Status, StatusReply,
+};
+use portcullis_client::{
+    AgentError, Call, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
+    encode_error, encode_reply,
+};
+
+use crate::node::{Node, VERSION};
+use crate::tpm_queue::{Answer, Full, Job, Waiter};
+
+/// A launch never waits longer than this, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Time kept back from a launch's deadline, so that the answer arrives before it.
+const MARGIN: Duration = Duration::from_millis(50);
+/// How long an operator's call waits; several operations of a slow TPM fit in.
+const JOB_WAIT: Duration = Duration::from_secs(120);
+
+/// Answers one call that arrived at `arrived`; the answer is a whole message.
+pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
+    match call {
+        Call::Snapshot(call) => snapshot(node, call.deadline_ms, arrived),
+        Call::Record(call) => reply::<Record>(
+            node.record(&call.record)
+                .map(|sequence| RecordReply { sequence }),
+        ),
+        Call::Explain(call) => reply::<Explain>(
+            node.explain(call.reference)
+                .map(|record| ExplainReply { record }),
+        ),
+        Call::Status(_) => reply::<Status>(Ok(StatusReply {
+            status: node.status(),
+        })),
+        Call::Attest(_) => reply::<Attest>(run(node, Job::Attest)),
+        Call::Enroll(_) => reply::<Enroll>(run(node, Job::Enroll)),
+        Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
+        Call::ProvisionTag(call) => {
+            reply::<ProvisionTag>(run(node, |answer| Job::ProvisionTag(call.document, answer)))
+        }
+        Call::ServiceInfo(_) => reply::<ServiceInfo>(Ok(ServiceInfoReply {
+            vendor: "Portcullis".to_owned(),
+            product: "portcullis-agent".to_owned(),
+            version: VERSION.to_owned(),
+            url: "https://portcullis.dev".to_owned(),
+            interfaces: vec![SERVICE_INTERFACE_NAME.to_owned(), INTERFACE_NAME.to_owned()],
+        })),
+        Call::InterfaceDescription(call) => reply::<InterfaceDescription>(describe(call.interface)),
+        // The interface has a method that this agent does not know.
+        other => encode_error(&AgentError::MethodNotImplemented {
+            method: format!("{other:?}"),
+        }),
+    }
+}
+
+fn describe(interface: String) -> Result<InterfaceDescriptionReply, AgentError> {
+    let description = match interface.as_str() {
+        INTERFACE_NAME => INTERFACE,
+        SERVICE_INTERFACE_NAME => SERVICE_INTERFACE,
+        _ => return Err(AgentError::InterfaceNotFound { interface }),
+    };
+    Ok(InterfaceDescriptionReply {
+        description: description.to_owned(),
+    })
+}
+
+fn reply<M: Method>(outcome: Result<M::Reply, AgentError>) -> Vec<u8> {
+    match outcome {
+        Ok(reply) => encode_reply::<M>(&reply),
+        Err(error) => encode_error(&error),
+    }
+}
+
+/// Waits for a reading that begins after now.
+fn snapshot(node: &Node, deadline_ms: u64, arrived: Instant) -> Vec<u8> {
+    let asked = Duration::from_millis(deadline_ms).min(LONGEST_WAIT);
+    let patience = asked.saturating_sub(MARGIN.min(asked / 10));
+    let until = arrived.checked_add(patience).unwrap_or(arrived);
+    let (sender, receiver) = sync_channel(1);
+    let waiter = Waiter {
+        until,
+        answer: sender,
+    };
+    if let Err(Full) = node.queue.add_snapshot(waiter) {
+        return encode_error(&AgentError::Busy {});
+    }
+    match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Ok(answer) => answer.to_vec(),
+        Err(RecvTimeoutError::Timeout) => encode_error(&AgentError::TpmTimeout { deadline_ms }),
+        Err(RecvTimeoutError::Disconnected) => encode_error(&AgentError::Busy {}),
+    }
+}
+
+/// Has a job done and waits for it.
+fn run<T>(node: &Node, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, AgentError> {
+    let (sender, receiver) = sync_channel(1);
+    node.queue
+        .add_job(job(sender))
+        .map_err(|Full| AgentError::Busy {})?;
+    match receiver.recv_timeout(JOB_WAIT) {
+        Ok(outcome) => outcome,
+        Err(_timeout_or_stop) => Err(AgentError::Busy {}),
+    }
+}

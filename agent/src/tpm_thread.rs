@@ -1,0 +1,300 @@
+//! The one thread that talks to the TPM.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use portcullis_attestation::trust::TrustTier;
+use portcullis_client::method::{AttestReply, Snapshot as SnapshotCall, SnapshotReply};
+use portcullis_client::{AgentError, encode_error, encode_reply};
+use portcullis_gate::{LiveState, Snapshot, TagSlot};
+use portcullis_tpm::{Deadline, Identity, Reading, Tpm};
+
+use crate::attester::PATIENCE;
+use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
+use crate::node::{IssuedVerdict, Node};
+use crate::schedule::Schedule;
+use crate::tpm_queue::{Job, SnapshotAnswer, Waiter, Work};
+use crate::{boot, log};
+
+/// How long a connection to the TPM is kept when nothing is to be done. A software TPM serves one
+/// client at a time, so others get their turn; a burst of launches shares one connection.
+const LINGER: Duration = Duration::from_millis(20);
+/// How often the clock is looked at while nothing happens.
+const CLOCK_CHECK: Duration = Duration::from_secs(15);
+/// Least time a reading gets, however late its launches are.
+const LEAST_PATIENCE: Duration = Duration::from_millis(10);
+
+/// The thread's own state.
+pub(crate) struct TpmThread {
+    pub(crate) tpm: Tpm,
+    pub(crate) node: Arc<Node>,
+    pub(crate) identity: Option<Identity>,
+    schedule: Schedule,
+}
+
+// === impl TpmThread ===
+
+impl TpmThread {
+    /// A thread that has not begun.
+    pub(crate) fn new(tpm: Tpm, node: Arc<Node>) -> Self {
+        let interval = node.config.agent.attest_interval;
+        Self {
+            tpm,
+            node,
+            identity: None,
+            schedule: Schedule::new(interval, Instant::now()),
+        }
+    }
+
+    /// Works until the queue is stopped. Calls `on_first_attempt` once the node was attested, or
+    /// an attempt has failed.
+    pub(crate) fn run(mut self, on_first_attempt: impl FnOnce()) {
+        let mut on_first_attempt = Some(on_first_attempt);
+        let mut is_connected = false;
+        loop {
+            if self.attestation_is_due() {
+                self.attest_on_schedule();
+                is_connected = true;
+                if let Some(tell) = on_first_attempt.take() {
+                    tell();
+                }
+            }
+            let wait = if is_connected { LINGER } else { self.wait() };
+            match self.node.queue.next(wait) {
+                Work::Snapshots(waiters) => {
+                    self.answer(&waiters);
+                    is_connected = true;
+                }
+                Work::Job(job) => {
+                    self.work(job);
+                    is_connected = true;
+                }
+                Work::Idle => {
+                    self.tpm.release();
+                    is_connected = false;
+                }
+                Work::Stop => return,
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let planned = self.schedule.wait(Instant::now());
+        planned.map_or(CLOCK_CHECK, |planned| planned.min(CLOCK_CHECK))
+    }
+
+    fn attestation_is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if self.schedule.wait(now).is_some() && self.schedule.has_jumped(now, SystemTime::now()) {
+            log::info("clock jumped, attesting", &[]);
+            self.schedule.hurry(now);
+        }
+        self.schedule.wait(now).is_some_and(|wait| wait.is_zero())
+    }
+
+    fn work(&mut self, job: Job) {
+        // A client that hung up no longer wants its answer.
+        match job {
+            Job::Attest(answer) => drop(answer.send(self.attest_on_demand())),
+            Job::Enroll(answer) => drop(answer.send(self.enroll())),
+            Job::Capture(answer) => drop(answer.send(self.capture())),
+            Job::ProvisionTag(document, answer) => {
+                drop(answer.send(self.provision_tag(document)));
+            }
+        }
+    }
+
+    // --- readings ---
+
+    /// Reads the TPM once and answers all who wait.
+    fn answer(&mut self, waiters: &[Waiter]) {
+        let changed = read_for(&mut self.tpm, &self.node, waiters);
+        if changed {
+            log::info("host booted anew, attesting", &[]);
+            self.schedule.hurry(Instant::now());
+        }
+    }
+
+    // --- attestation ---
+
+    fn attest_on_schedule(&mut self) {
+        if self.node.published().enrollment.is_none() {
+            self.schedule.suspend();
+            return;
+        }
+        // Failures are noted where they happen, and tried again.
+        drop(self.attest());
+    }
+
+    fn attest_on_demand(&mut self) -> Result<AttestReply, AgentError> {
+        match self.attest() {
+            Ok(issued) => Ok(AttestReply {
+                status: issued.appraisal.status.to_string(),
+                findings: issued.appraisal.findings.iter().map(shown).collect(),
+                verdict: Some(issued.token),
+            }),
+            Err(error) => error
+                .answer()
+                .map(|(status, findings): (TrustTier, _)| AttestReply {
+                    verdict: None,
+                    status: status.to_string(),
+                    findings,
+                }),
+        }
+    }
+
+    /// Attests, publishes what came out, and plans the next attestation.
+    pub(crate) fn attest(&mut self) -> Result<Issued, CycleError> {
+        let outcome = self.run_cycle();
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let node = Arc::clone(&self.node);
+        let mut published = node.published();
+        match &outcome {
+            Ok(issued) => {
+                self.schedule.succeeded(now, wall);
+                published.findings = issued.appraisal.findings.iter().map(shown).collect();
+                published.verdict = published
+                    .enrollment
+                    .as_ref()
+                    .and_then(|enrollment| IssuedVerdict::read(issued.token.clone(), enrollment));
+                published.last_attestation_at = Some(boot::unix_s());
+                published.last_failure = None;
+                log_issued(issued);
+            }
+            Err(CycleError::Enrolled) => self.schedule.suspend(),
+            Err(error) => {
+                let pause = self.schedule.failed(now, wall);
+                published.note_failure(error);
+                if error.withdraws_verdict() {
+                    published.verdict = None;
+                    withdraw_file();
+                }
+                // The TPM may be another one now.
+                self.identity = None;
+                log::info("trying again", &[("in_s", &pause.as_secs().to_string())]);
+            }
+        }
+        published.next_attestation_at = self
+            .schedule
+            .wait(now)
+            .map(|wait| boot::unix_s().saturating_add(wait.as_secs()));
+        outcome
+    }
+
+    fn run_cycle(&mut self) -> Result<Issued, CycleError> {
+        let (enrollment, tag_document) = {
+            let published = self.node.published();
+            let enrollment = published.enrollment.clone().ok_or(CycleError::Enrolled)?;
+            (enrollment, published.tag_document.clone())
+        };
+        let identity = self.identify()?;
+        let node = Arc::clone(&self.node);
+        cycle::run(
+            &mut self.tpm,
+            &node.config,
+            (&enrollment, &identity),
+            tag_document,
+            &mut |tpm| {
+                let waiters = node.queue.take_snapshots();
+                if !waiters.is_empty() {
+                    read_for(tpm, &node, &waiters);
+                }
+            },
+        )
+    }
+
+    /// Who the TPM is; asked once, and again after every failure.
+    pub(crate) fn identify(&mut self) -> Result<Identity, portcullis_tpm::TpmError> {
+        if let Some(identity) = &self.identity {
+            return Ok(identity.clone());
+        }
+        let identity = self.tpm.identity(&Deadline::within(PATIENCE))?;
+        self.identity = Some(identity.clone());
+        Ok(identity)
+    }
+}
+
+/// Reads the TPM once for `waiters` and answers them. Returns whether the host is in another boot
+/// than the one the verdict is about.
+fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
+    let now = Instant::now();
+    let patience = waiters
+        .iter()
+        .map(|waiter| waiter.until.saturating_duration_since(now))
+        .max()
+        .unwrap_or_default()
+        .max(LEAST_PATIENCE);
+    let reading = tpm.read(node.config.agent.pcrs, &Deadline::within(patience));
+    let published = node.published();
+    let (verdict, tag_document) = (published.verdict.clone(), published.tag_document.clone());
+    drop(published);
+
+    let changed = match (&reading, &verdict) {
+        (Ok(reading), Some(verdict)) => {
+            verdict.counters != (reading.clock.reset_count, reading.clock.restart_count)
+        }
+        _ => false,
+    };
+    let outcome = reading
+        .map_err(|error| tpm_answer(&error))
+        .and_then(|reading| {
+            let live = live_state(reading)?;
+            Ok(SnapshotReply(Snapshot {
+                verdict: verdict.map(|verdict| verdict.token),
+                tag_document,
+                live,
+            }))
+        });
+    let answer: SnapshotAnswer = match outcome {
+        Ok(reply) => encode_reply::<SnapshotCall>(&reply),
+        Err(error) => encode_error(&error),
+    }
+    .into();
+    for waiter in waiters {
+        // One that has given up is no longer there.
+        drop(waiter.answer.send(SnapshotAnswer::clone(&answer)));
+    }
+    changed
+}
+
+fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
+    let boot_id = boot::id().map_err(|error| AgentError::TpmFailed {
+        reason: format!("cannot read the kernel's boot id: {error}"),
+    })?;
+    Ok(LiveState {
+        boot_id,
+        reset_count: reading.clock.reset_count,
+        restart_count: reading.clock.restart_count,
+        pcrs: reading.pcrs,
+        tag: reading.tag.map(|slot| TagSlot {
+            nv_index: slot.index,
+            nv_name: slot.public.name().clone(),
+            contents: slot.contents,
+        }),
+    })
+}
+
+fn withdraw_file() {
+    let path = std::path::Path::new(portcullis_config::paths::VERDICT);
+    if let Err(error) = crate::atomic_file::remove(path) {
+        log::error("verdict not withdrawn", &[("cause", &log::chain(&error))]);
+    }
+}
+
+fn log_issued(issued: &Issued) {
+    let appraisal = &issued.appraisal;
+    let codes: Vec<&str> = appraisal
+        .findings
+        .iter()
+        .map(|finding| finding.code)
+        .collect();
+    log::info(
+        "verdict issued",
+        &[
+            ("status", appraisal.status.as_str()),
+            ("seq", &issued.sequence.to_string()),
+            ("boot_state", appraisal.boot_state.as_deref().unwrap_or("")),
+            ("findings", &codes.join(",")),
+        ],
+    );
+}

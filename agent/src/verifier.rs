@@ -1,0 +1,125 @@
+//! The embedded verifier: what it holds evidence against, and the verdict it signs.
+
+use std::error::Error;
+
+use portcullis_attestation::appraisal::{Appraisal, AppraisalPolicy};
+use portcullis_attestation::finding::Finding;
+use portcullis_attestation::jwk::{PublicKey, TrustedKeys};
+use portcullis_attestation::jws::{self, SignError, Signer, Typ};
+use portcullis_attestation::reference::{self, Reference, ReferenceError};
+use portcullis_attestation::verdict::{self, Terms};
+use portcullis_config::{Config, Faults, ReferenceFile};
+use portcullis_tpm::{Deadline, Tpm};
+
+use crate::attester::PATIENCE;
+use crate::enrollment::Enrollment;
+use crate::log;
+
+/// The verifier names itself with these in verdicts.
+const DEVELOPER: &str = "https://portcullis.dev";
+/// See [`DEVELOPER`].
+const BUILD: &str = concat!("portcullis-agent ", env!("CARGO_PKG_VERSION"));
+
+/// Pinned keys and reference values of this host, as they are now.
+#[derive(Debug)]
+pub(crate) struct Approved {
+    keys: TrustedKeys,
+    references: Vec<Reference>,
+    refused: Vec<Finding>,
+}
+
+// === impl Approved ===
+
+impl Approved {
+    /// Reads them anew, so that a change by the operator needs no restart.
+    pub(crate) fn load() -> Result<Self, Faults> {
+        let keys = portcullis_config::trusted_keys()?;
+        let mut references = Vec::new();
+        let mut refused = Vec::new();
+        for file in portcullis_config::reference_values()? {
+            match reference::verify(&file.token, &keys) {
+                Ok(reference) => references.push(reference),
+                Err(error) => refused.push(finding(&file, &error)),
+            }
+        }
+        Ok(Self {
+            keys,
+            references,
+            refused,
+        })
+    }
+
+    /// The policy for an appraisal.
+    pub(crate) fn policy(&self) -> AppraisalPolicy<'_> {
+        AppraisalPolicy {
+            references: &self.references,
+            refused_references: &self.refused,
+            keys: &self.keys,
+        }
+    }
+
+    /// Whether relying parties on this host accept verdicts signed with `key`.
+    pub(crate) fn pins(&self, key: &PublicKey) -> bool {
+        self.keys.find(key.kid().as_str()).is_some()
+    }
+}
+
+fn finding(file: &ReferenceFile, error: &ReferenceError) -> Finding {
+    let code = match error {
+        ReferenceError::Signature(_) => "reference-values-signature-invalid",
+        _ => "reference-values-malformed",
+    };
+    Finding {
+        code,
+        subject: format!("reference values '{}'", file.path.escape_debug()),
+        expected: "values signed by a pinned key".to_owned(),
+        found: log::chain(error),
+    }
+}
+
+/// Signs a verdict about an appraisal; `None` if the evidence proved nothing to speak about.
+pub(crate) fn issue(
+    tpm: &mut Tpm,
+    enrollment: &Enrollment,
+    config: &Config,
+    appraisal: &Appraisal,
+    (sequence, now_s): (u64, u64),
+) -> Result<Option<String>, SignError> {
+    let terms = Terms {
+        issuer: config.agent.issuer.clone(),
+        verifier_developer: DEVELOPER.to_owned(),
+        verifier_build: BUILD.to_owned(),
+        issued_at_s: now_s,
+        lifetime_s: config.agent.verdict_lifetime.as_secs().max(1),
+        node_name: Some(config.node_name.clone()),
+        sequence,
+        max_age_s: None,
+    };
+    let Some(claims) = verdict::claims(&terms, appraisal) else {
+        return Ok(None);
+    };
+    let mut signer = TpmSigner { tpm, enrollment };
+    jws::sign(Typ::Verdict, &claims, &mut signer).map(Some)
+}
+
+/// The verdict key, which the TPM holds.
+struct TpmSigner<'a> {
+    tpm: &'a mut Tpm,
+    enrollment: &'a Enrollment,
+}
+
+// === impl TpmSigner ===
+
+impl Signer for TpmSigner<'_> {
+    fn public_key(&self) -> &PublicKey {
+        &self.enrollment.public_key
+    }
+
+    fn sign_digest(
+        &mut self,
+        digest: &[u8; 32],
+    ) -> Result<[u8; 64], Box<dyn Error + Send + Sync + 'static>> {
+        let deadline = Deadline::within(PATIENCE);
+        Ok(self.tpm.sign(&self.enrollment.key, *digest, &deadline)?)
+    }
+}
