@@ -48,6 +48,8 @@ pub(crate) struct Launch {
 pub(crate) struct Decided {
     launch: Launch,
     permit: Option<Permit>,
+    /// What the pod asked for beyond node policy; execs are held to it too.
+    require_tags: Vec<Requirement>,
 }
 
 // === impl Launch ===
@@ -107,14 +109,21 @@ impl Launch {
                 "a start from its image",
                 "a restore from a checkpoint",
             );
-            self.docket.refuse(refusal.into()).await?;
+            // In audit mode too: going on would start the image afresh instead of restoring it.
+            return Err(self.docket.refuse_always(refusal.into()).await);
         }
         let effective = match self.effective() {
             Ok(effective) => effective,
             Err(refusals) => return Err(self.docket.refuse_always(refusals).await),
         };
         self.docket.record.profile = Some(effective.profile.clone());
-        let permit = match ask_gate(&self.docket, &effective.policy, effective.require_tags).await {
+        let permit = match ask_gate(
+            &self.docket,
+            &effective.policy,
+            effective.require_tags.clone(),
+        )
+        .await
+        {
             Ok(Decision::Permitted(permit)) => {
                 self.docket.record.verdict_sha256 = Some(permit.verdict_sha256.clone());
                 Some(permit)
@@ -125,9 +134,11 @@ impl Launch {
             }
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
+        let require_tags = effective.require_tags;
         Ok(Decided {
             launch: self,
             permit,
+            require_tags,
         })
     }
 
@@ -257,6 +268,7 @@ impl Decided {
             namespace: docket.record.container.namespace.clone(),
             container: docket.record.container.clone(),
             permit: self.permit,
+            require_tags: self.require_tags,
             policy: docket.effective().policy,
             baseline: baseline.filter(|_| !audit),
             config_sha256: after,

@@ -46,6 +46,8 @@ pub(crate) struct ChildStreams([Option<OwnedFd>; 3]);
 /// The shim's ends and the tasks that move the data.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
+    /// Held open so that input does not end when a client detaches; dropped by CloseIO.
+    input_writer: Option<OwnedFd>,
     input: Option<JoinHandle<()>>,
     output: Vec<JoinHandle<()>>,
     terminal: Option<Terminal>,
@@ -120,10 +122,11 @@ impl Streams {
         }
         let [stdin, stdout, stderr] = &mut child.0;
         if !self.stdin.is_empty() {
-            let fifo = open_fifo("stdin", &self.stdin, OFlag::O_RDONLY)?;
+            let (fifo, writer) = open_input(&self.stdin)?;
             let (theirs, ours) = pipe("stdin", options)?;
             *stdin = Some(theirs);
             relay.input = Some(splice_all("stdin", fifo, ours)?);
+            relay.input_writer = Some(writer);
         }
         for (stream, path, slot) in [
             ("stdout", &self.stdout, stdout),
@@ -171,8 +174,9 @@ impl Relay {
         terminal: Terminal,
     ) -> Result<(), StdioError> {
         if !streams.stdin.is_empty() {
-            let fifo = open_fifo("stdin", &streams.stdin, OFlag::O_RDONLY)?;
+            let (fifo, writer) = open_input(&streams.stdin)?;
             self.input = Some(copy_to_terminal(fifo, terminal.duplicate()?)?);
+            self.input_writer = Some(writer);
         }
         if !streams.stdout.is_empty() {
             let fifo = open_fifo("stdout", &streams.stdout, OFlag::O_RDWR)?;
@@ -188,11 +192,9 @@ impl Relay {
         self.terminal.as_ref()
     }
 
-    /// Ends input: the process reads end of file.
+    /// Ends input: the process reads what is still in the FIFO, then end of file.
     pub(crate) fn close_stdin(&mut self) {
-        if let Some(input) = self.input.take() {
-            input.abort();
-        }
+        self.input_writer = None;
     }
 
     /// Waits for the last output, at most [`DRAIN_LIMIT`], then closes everything.
@@ -226,6 +228,14 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The FIFO for input, and a writing end of it that belongs to us: as long as that is open, a
+/// client that goes away does not end the process's input.
+fn open_input(path: &str) -> Result<(OwnedFd, OwnedFd), StdioError> {
+    let reader = open_fifo("stdin", path, OFlag::O_RDONLY)?;
+    let writer = open_fifo("stdin", path, OFlag::O_WRONLY)?;
+    Ok((reader, writer))
 }
 
 /// Opens once, then judges the descriptor: only a FIFO is moved data through.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_gate::record::{ContainerRecord, Operation};
-use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, quote};
+use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Requirement, quote};
 use portcullis_hardening::{Baseline, OciConfig};
 
 use super::docket::{Docket, sha256_hex, unix_s};
@@ -18,6 +18,8 @@ pub(crate) struct Admission {
     /// What the gate saw; `None` only in audit mode.
     pub(super) permit: Option<Permit>,
     pub(super) policy: LaunchPolicy,
+    /// Tags that the pod asked for beyond node policy.
+    pub(super) require_tags: Vec<Requirement>,
     /// What exec and update are clamped to; `None` only in audit mode.
     pub(super) baseline: Option<Baseline>,
     pub(super) config_sha256: String,

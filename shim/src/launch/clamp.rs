@@ -77,7 +77,7 @@ fn docket(admission: &Admission, operation: Operation) -> Result<Docket, TaskErr
 async fn regate(docket: &mut Docket, admission: &Admission) -> Result<(), TaskError> {
     let fresh = match (docket.config.exec.gate, &admission.permit) {
         (ExecGate::Fresh, Some(permit)) => permit.still_fresh(&admission.policy, unix_s()),
-        (ExecGate::Fresh, None) | (ExecGate::Full, _) => live(docket).await,
+        (ExecGate::Fresh, None) | (ExecGate::Full, _) => live(docket, admission).await,
     };
     match fresh {
         Ok(()) => Ok(()),
@@ -85,9 +85,9 @@ async fn regate(docket: &mut Docket, admission: &Admission) -> Result<(), TaskEr
     }
 }
 
-async fn live(docket: &Docket) -> Result<(), Refusals> {
+async fn live(docket: &Docket, admission: &Admission) -> Result<(), Refusals> {
     let policy = docket.effective().policy;
-    match ask_gate(docket, &policy, Vec::new()).await? {
+    match ask_gate(docket, &policy, admission.require_tags.clone()).await? {
         Decision::Permitted(_) => Ok(()),
         Decision::Refused(refusals) | Decision::Undecided(refusals) => Err(refusals),
     }

@@ -28,7 +28,7 @@ pub(crate) struct Container {
     pub(crate) execs: HashMap<String, Process>,
     /// Execs that are starting or running: init's end is told after theirs.
     pub(crate) execs_alive: usize,
-    /// Init's end, held back until the last exec has ended.
+    /// Init's end, held back until the last exec has ended and what is left is killed.
     pub(crate) init_exit_held: Option<Exit>,
     /// Whether its processes outlive init, because the pid namespace is shared.
     pub(crate) shares_pid_namespace: bool,

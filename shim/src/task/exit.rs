@@ -53,20 +53,23 @@ impl Shim {
                 return Ok(false);
             }
             match owner {
-                Owner::Init if container.shares_pid_namespace => return Ok(true),
+                Owner::Init if container.shares_pid_namespace => {
+                    container.init_exit_held = Some(exit);
+                    return Ok(true);
+                }
                 Owner::Init => self.init_ended(container, exit),
                 Owner::Exec(exec_id) => self.exec_ended(container, &exec_id, exit),
             }
             Ok(false)
         });
         if let Ok(true) = kill_rest {
-            tokio::spawn(Arc::clone(self).kill_rest(id.to_owned(), exit));
+            tokio::spawn(Arc::clone(self).kill_rest(id.to_owned()));
         }
     }
 
     /// Init has ended but the pid namespace lives on: the container's other processes are
     /// killed by cgroup before the end is told.
-    async fn kill_rest(self: Arc<Self>, id: String, exit: Exit) {
+    async fn kill_rest(self: Arc<Self>, id: String) {
         let Ok(call) = self.with(&id, |container| {
             Ok(container
                 .runtime
@@ -83,7 +86,9 @@ impl Shim {
             ));
         }
         drop(self.with(&id, |container| {
-            self.init_ended(container, exit);
+            if let Some(exit) = container.init_exit_held.take() {
+                self.init_ended(container, exit);
+            }
             Ok(())
         }));
     }
@@ -138,7 +143,8 @@ impl Shim {
 }
 
 fn owner(container: &Container, pid: u32) -> Option<Owner> {
-    if container.init.pid == pid && container.init.exit().is_none() {
+    let told = container.init.exit().is_some() || container.init_exit_held.is_some();
+    if container.init.pid == pid && !told {
         return Some(Owner::Init);
     }
     let alive = |process: &super::Process| process.pid == pid && process.exit().is_none();
