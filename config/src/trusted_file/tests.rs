@@ -67,6 +67,13 @@ fn an_absent_file_or_directory_is_no_fault_here() {
 }
 
 #[test]
+fn what_cannot_be_opened_is_a_fault_of_the_host() {
+    let (directory, root) = scratch();
+    drop(directory);
+    assert_eq!(code(&root), Code::HostUnreadable);
+}
+
+#[test]
 fn a_file_of_another_owner_is_refused() {
     let (directory, _) = with_file("");
     let other = Root::scratch(directory.path(), nix::unistd::geteuid().as_raw() + 1);
