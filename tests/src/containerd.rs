@@ -78,6 +78,19 @@ impl Containerd {
         Ok(Self { daemon, log })
     }
 
+    /// Stops it and starts it again; running containers go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end or come up.
+    pub fn restart(&mut self, world: &World) -> Outcome {
+        self.daemon.stop()?;
+        *self = Self::resume(world)?;
+        wait::until_true("CRI to be ready", wait::PATIENCE, || {
+            self.cri().unmet().is_ok_and(|unmet| unmet.is_empty())
+        })
+    }
+
     /// `ctr` with `arguments`, in [`NAMESPACE`].
     #[must_use]
     pub fn ctr(&self, arguments: &[&str]) -> Command {

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use crate::programs;
 use crate::refusal::Refusal;
 use crate::run::{self, Ran};
 use crate::swtpm::{PowerCycle, Swtpm};
-use crate::wait::PATIENCE;
+use crate::wait::{self, PATIENCE};
 use crate::world::{Census, World};
 
 /// Settings of the administrator.
@@ -28,6 +29,10 @@ const DROP_INS: &str = "/etc/portcullis/portcullis.d";
 const AGENT_SOCKET: &str = "/run/portcullis/agent.sock";
 /// Where the operator keeps private keys; on another machine in real life.
 const OPERATOR: &str = "/run/operator";
+/// Pinned keys.
+const TRUST: &str = "/etc/portcullis/trust.d";
+/// Where pinned verdict keys are while a foreign one is in their place.
+const ASIDE: &str = "/run/operator/aside";
 /// Drop-in that connects the agent with the software TPM.
 const TPM_DROP_IN: &str = "10-tpm";
 /// Tags of the host.
@@ -165,6 +170,15 @@ impl Node {
         Ok(())
     }
 
+    /// Restarts containerd below its containers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end or come up.
+    pub fn restart_containerd(&mut self, world: &World) -> Outcome {
+        self.containerd.restart(world)
+    }
+
     /// The agent's process.
     #[must_use]
     pub fn agent(&self) -> Option<&Daemon> {
@@ -231,6 +245,123 @@ impl Node {
         // What did not start leaves its container entry behind, which `ctr` does not remove.
         self.forget("probe")?;
         Refusal::find(&refused)
+    }
+
+    /// Asks for a task of a new container from a checkpoint, which only the Task API can do.
+    ///
+    /// # Errors
+    ///
+    /// When the restore is carried out, or fails for another reason than a refusal.
+    pub fn refuses_restore(&self) -> Outcome<Refusal> {
+        // An empty archive is a checkpoint as far as containerd looks.
+        let checkpoint = [0_u8; 1024];
+        let digest = image::digest(&checkpoint);
+        let ingest = [
+            "content",
+            "ingest",
+            "--expected-digest",
+            &digest,
+            "checkpoint",
+        ];
+        let mut ingest = self.containerd.ctr(&ingest);
+        run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE)?.success()?;
+        let create = [
+            "container",
+            "create",
+            "--runtime",
+            PORTCULLIS,
+            image::BUSYBOX,
+            "frozen",
+        ];
+        self.containerd.run_ctr(&create)?.success()?;
+        let answer = self
+            .containerd
+            .tasks()
+            .restore("frozen", &digest, checkpoint.len())?;
+        self.forget("frozen")?;
+        match answer {
+            Ok(()) => Err(Failure::new("the restore was carried out")),
+            Err(status) => Refusal::find(&status.message),
+        }
+    }
+
+    /// Seconds since the Unix epoch at which the present verdict was issued.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn verdict_issued_at_s(&self) -> Outcome<u64> {
+        let status = json(&["status", "--output", "json"])?;
+        status["verdict"]["issued_at"]
+            .as_u64()
+            .ok_or_else(|| Failure::new(format!("no time of issue in: {status}")))
+    }
+
+    /// Pins a foreign verdict key in place of the agent's.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn pin_foreign_key(&self) -> Outcome {
+        fs::create_dir_all(ASIDE).doing(format!("make '{ASIDE}'"))?;
+        for entry in fs::read_dir(TRUST)
+            .doing(format!("list '{TRUST}'"))?
+            .flatten()
+        {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with("verdict") {
+                fs::copy(entry.path(), Path::new(ASIDE).join(&name)).doing("copy a key")?;
+                fs::remove_file(entry.path()).doing("unpin a key")?;
+            }
+        }
+        let keys = format!("{OPERATOR}/keys");
+        let generate = [
+            "keys", "generate", "--use", "verdict", "--name", "foreign", "--force",
+        ];
+        let mut generate = generate.to_vec();
+        generate.extend(["--out", &keys]);
+        portcullis(&generate)?;
+        fs::copy(
+            format!("{keys}/foreign.jwk"),
+            format!("{TRUST}/foreign.jwk"),
+        )
+        .doing("pin the foreign key")
+        .map(drop)
+    }
+
+    /// Pins the agent's verdict key again, and it alone.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn pin_own_key(&self) -> Outcome {
+        fs::remove_file(format!("{TRUST}/foreign.jwk")).doing("unpin the foreign key")?;
+        for entry in fs::read_dir(ASIDE)
+            .doing(format!("list '{ASIDE}'"))?
+            .flatten()
+        {
+            let to = Path::new(TRUST).join(entry.file_name());
+            fs::copy(entry.path(), to).doing("pin the key again")?;
+        }
+        Ok(())
+    }
+
+    /// Lowers the age that a verdict may have, and waits for the present one to exceed it.
+    /// [`Node::unset`] with `name` takes it back.
+    ///
+    /// # Errors
+    ///
+    /// When the settings cannot be written or there is no verdict.
+    pub fn let_verdict_expire(&self, name: &str) -> Outcome {
+        const AGE_S: u64 = 2;
+        let settings = format!(
+            "[attestation]\nmax_verdict_age = \"{AGE_S}s\"\n[agent]\nattest_interval = \"1s\"\n"
+        );
+        self.set(name, &settings)?;
+        let end = UNIX_EPOCH + Duration::from_secs(self.verdict_issued_at_s()? + AGE_S + 1);
+        wait::until_true("the verdict to grow old", PATIENCE, || {
+            SystemTime::now() > end
+        })
     }
 
     /// Removes the entry of a container whose task was refused, if there is one.

@@ -20,6 +20,8 @@ pub struct Refusal {
     pub reference: String,
     /// The whole line.
     pub line: String,
+    /// What the client printed after it on that line: containerd's word for the status code.
+    pub status: String,
 }
 
 // === impl Refusal ===
@@ -69,6 +71,12 @@ impl Refusal {
             code: code.to_owned(),
             reference: reference.to_owned(),
             line: line.to_owned(),
+            status: rest[end..]
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_matches([':', ' '])
+                .to_owned(),
         })
     }
 
@@ -94,8 +102,9 @@ mod tests {
 
     #[test]
     fn finds_the_line_among_the_words_of_others() {
-        let text = format!("ctr: {LINE}: failed precondition: unknown\n");
+        let text = format!("ctr: {LINE}: failed precondition\n");
         let refusal = Refusal::find(&text).unwrap();
+        assert_eq!(refusal.status, "failed precondition");
         assert_eq!(refusal.line, LINE);
         assert_eq!(refusal.short(), "refused [pcr-drift]");
         assert_eq!(refusal.reference, "8d21c0aa");

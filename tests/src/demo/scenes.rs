@@ -1,18 +1,11 @@
 //! The steps of the demo.
 
-use std::fs;
-use std::time::Duration;
-
-use crate::containerd::PORTCULLIS;
 use crate::cri::{self, expected};
-use crate::failure::{Doing, Failure, Outcome};
-use crate::image;
+use crate::failure::{Doing, Outcome};
 use crate::node::Node;
 use crate::process::{Confinement, SCRIPT};
-use crate::refusal::Refusal;
 use crate::run;
 use crate::swtpm::PowerCycle;
-use crate::wait;
 
 use super::Report;
 
@@ -103,7 +96,7 @@ fn require_tags(node: &Node, requirement: &str) -> Outcome {
 
 /// The verdict is not to be believed, or there is none.
 fn wrong_verdicts(node: &mut Node, report: &mut Report) {
-    let refused = pin_another_key().and_then(|()| node.refuses(&[]));
+    let refused = node.pin_foreign_key().and_then(|()| node.refuses(&[]));
     report.refused(
         "verdict signed by a foreign key",
         "refused [verdict-signature-invalid]",
@@ -113,14 +106,13 @@ fn wrong_verdicts(node: &mut Node, report: &mut Report) {
         report,
         "with the right key pinned again",
         node,
-        pin_the_right_key(),
+        node.pin_own_key(),
     );
 
-    report.refused(
-        "verdict expired",
-        "undecided [verdict-expired]",
-        with_an_old_verdict(node),
-    );
+    let refused = node
+        .let_verdict_expire(SETTINGS)
+        .and_then(|()| node.refuses(&[]));
+    report.refused("verdict expired", "undecided [verdict-expired]", refused);
     clear(node, report);
     again(
         report,
@@ -148,7 +140,7 @@ fn wrong_requests(node: &Node, report: &mut Report) {
     report.refused(
         "restore from a checkpoint",
         "refused [restore-denied]",
-        restore(node),
+        node.refuses_restore(),
     );
     again(report, "anew from its image", node, Ok(()));
 }
@@ -224,108 +216,4 @@ fn inside_pod(node: &Node) -> Outcome<String> {
     })();
     cri.remove_pod(&pod)?;
     seen
-}
-
-/// Where the pinned verdict keys go while another one is in their place.
-const ASIDE: &str = "/run/operator/aside";
-/// Pinned keys.
-const TRUST: &str = "/etc/portcullis/trust.d";
-/// The foreign key's name.
-const FOREIGN: &str = "foreign";
-
-/// Pins a key that did not sign the verdict in place of the one that did.
-fn pin_another_key() -> Outcome {
-    fs::create_dir_all(ASIDE).doing(format!("make '{ASIDE}'"))?;
-    for entry in fs::read_dir(TRUST)
-        .doing(format!("list '{TRUST}'"))?
-        .flatten()
-    {
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with("verdict") {
-            fs::copy(entry.path(), std::path::Path::new(ASIDE).join(&name)).doing("copy a key")?;
-            fs::remove_file(entry.path()).doing("unpin a key")?;
-        }
-    }
-    let mut generate = std::process::Command::new("portcullis");
-    generate.args([
-        "keys", "generate", "--use", "verdict", "--force", "--name", FOREIGN,
-    ]);
-    run::to_end(generate.args(["--out", "/run/operator/keys"]))?.success()?;
-    let key = format!("/run/operator/keys/{FOREIGN}.jwk");
-    fs::copy(key, format!("{TRUST}/{FOREIGN}.jwk"))
-        .doing("pin the foreign key")
-        .map(drop)
-}
-
-fn pin_the_right_key() -> Outcome {
-    let foreign = format!("{TRUST}/{FOREIGN}.jwk");
-    fs::remove_file(foreign).doing("unpin the foreign key")?;
-    for entry in fs::read_dir(ASIDE)
-        .doing(format!("list '{ASIDE}'"))?
-        .flatten()
-    {
-        let to = std::path::Path::new(TRUST).join(entry.file_name());
-        fs::copy(entry.path(), to).doing("pin the key again")?;
-    }
-    Ok(())
-}
-
-/// Lowers the age that a verdict may have, and waits for the present one to exceed it.
-fn with_an_old_verdict(node: &Node) -> Outcome<Refusal> {
-    const AGE_S: u64 = 2;
-    let settings = format!(
-        "[attestation]\nmax_verdict_age = \"{AGE_S}s\"\n[agent]\nattest_interval = \"1s\"\n"
-    );
-    node.set(SETTINGS, &settings)?;
-    until_verdict_is_older_than(node, AGE_S)?;
-    node.refuses(&[])
-}
-
-/// Waits until the verdict the agent serves is older than `age_s` seconds.
-fn until_verdict_is_older_than(node: &Node, age_s: u64) -> Outcome {
-    let text = node
-        .portcullis(&["status", "--output", "json"])?
-        .success()?;
-    let status: serde_json::Value = serde_json::from_str(&text).doing("read the status")?;
-    let issued = status["verdict"]["issued_at"]
-        .as_u64()
-        .ok_or_else(|| Failure::new(format!("no time of issue in: {text}")))?;
-    wait::until_true("the verdict to grow old", wait::PATIENCE, || {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.is_ok_and(|now| now > Duration::from_secs(issued + age_s + 1))
-    })
-}
-
-/// Asks for a task from a checkpoint, which only the Task API can do.
-fn restore(node: &Node) -> Outcome<Refusal> {
-    // An empty archive is a checkpoint as far as containerd looks.
-    let checkpoint = [0_u8; 1024];
-    let digest = image::digest(&checkpoint);
-    let ingest = [
-        "content",
-        "ingest",
-        "--expected-digest",
-        &digest,
-        "checkpoint",
-    ];
-    let mut ingest = node.containerd.ctr(&ingest);
-    run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE)?.success()?;
-    let create = [
-        "container",
-        "create",
-        "--runtime",
-        PORTCULLIS,
-        image::BUSYBOX,
-        "frozen",
-    ];
-    node.containerd.run_ctr(&create)?.success()?;
-    let answer = node
-        .containerd
-        .tasks()
-        .restore("frozen", &digest, checkpoint.len())?;
-    node.forget("frozen")?;
-    match answer {
-        Ok(()) => Err(Failure::new("the restore was carried out")),
-        Err(status) => Refusal::find(&status.message),
-    }
 }
