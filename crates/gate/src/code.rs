@@ -99,7 +99,7 @@ codes! {
     VerdictReplayed "verdict-replayed" Refused "RFC 9334 10",
         "the verdict is older than one that was already used" => "run 'portcullis attest'";
     VerdictSubjectMismatch "verdict-subject-mismatch" Refused "RFC 9711 4.2.1",
-        "the verdict is about another host or another boot state than the one it is used for" => "run 'portcullis enroll', then 'portcullis attest'";
+        "the verdict is about another node" => "run 'portcullis enroll', then 'portcullis attest'";
 
     // The live state against the verdict.
     HostRebooted "host-rebooted" Refused "RFC 9334 10",
@@ -160,8 +160,6 @@ codes! {
     // The request.
     RestoreDenied "restore-denied" Refused "NIST SP 800-190 4.4.3",
         "a restore from a checkpoint would bring back unhardened credentials" => "start the container anew";
-    CheckpointDenied "checkpoint-denied" Refused "NIST SP 800-190 4.1.4",
-        "a checkpoint would write the container's memory to disk" => "start the container anew elsewhere";
     ExecDenied "exec-denied" Refused "NIST SP 800-190 4.4.4",
         "the node policy does not allow further processes in a running container" => "set 'exec.allow=' on the node";
     UpdateDenied "update-denied" Refused "NIST SP 800-190 4.4.3",
@@ -182,10 +180,6 @@ codes! {
         "the resources of an update are not valid, or two readers could read them differently" => "correct the program that wrote them";
     HookStateMalformed "hook-state-malformed" Fault "OCI runtime-spec 1.2",
         "the state on the hook's standard input is not valid" => "install the hook as a createRuntime hook";
-    OptionsUnknown "options-unknown" Fault "NIST SP 800-190 4.4.3",
-        "the runtime options are of a type or hold a field that is not known" => "correct the runtime's options in config.toml";
-    RequestMalformed "request-malformed" Fault "containerd runtime v2",
-        "an identifier or path in the request is not valid" => "correct the caller";
 
     // Hardening: what somebody asked for and does not get.
     PrivilegedDenied "privileged-denied" Refused "Kubernetes PSS: privileged",
@@ -194,8 +188,6 @@ codes! {
         "a capability outside the profile was asked for" => "drop it in securityContext.capabilities";
     HostNamespaceDenied "host-namespace-denied" Refused "Kubernetes PSS: hostNamespaces",
         "a namespace of the host was asked for" => "drop hostNetwork, hostPID or hostIPC";
-    NamespaceMissing "namespace-missing" Refused "Kubernetes PSS: hostNamespaces",
-        "a namespace that the profile requires is absent" => "ask the runtime caller for a namespace of its own";
     MountDenied "mount-denied" Refused "NIST SP 800-190 4.5.5",
         "a mount type, option or host path that the profile does not allow was asked for" => "use a volume, or list the path in 'mounts.allow='";
     PropagationDenied "propagation-denied" Refused "CIS Docker 5.20",
@@ -212,18 +204,8 @@ codes! {
         "the process would run as uid 0 of the host" => "set runAsUser, or hostUsers: false";
     UserNamespaceMissing "user-namespace-missing" Refused "CIS Docker 5.31",
         "the profile requires a user namespace" => "set hostUsers: false";
-    NoNewPrivilegesMissing "no-new-privileges-missing" Refused "Kubernetes PSS: allowPrivilegeEscalation",
-        "the process could gain rights through a setuid file" => "set allowPrivilegeEscalation: false";
-    ProcMountDenied "proc-mount-denied" Refused "Kubernetes PSS: procMount",
-        "an unmasked /proc was asked for" => "set procMount to Default";
-    ReadOnlyRootMissing "read-only-root-missing" Refused "NIST SP 800-190 4.4.4",
-        "the root file system is writable" => "set readOnlyRootFilesystem: true";
-    SeccompMissing "seccomp-missing" Refused "Kubernetes PSS: seccomp",
-        "there is no seccomp filter, or one that lets everything pass" => "set seccompProfile to RuntimeDefault";
     LsmLabelDenied "lsm-label-denied" Refused "Kubernetes PSS: AppArmor, SELinux",
         "an AppArmor or SELinux label that confines less than the profile was asked for" => "drop the label";
-    RlimitExcess "rlimit-excess" Refused "CIS Docker 5.19",
-        "a process limit above the profile's was asked for" => "lower the limit";
     OomScoreDenied "oom-score-denied" Refused "NIST SP 800-190 4.4.3",
         "an OOM score that puts the container before the host's own services was asked for" => "raise oomScoreAdj";
     SchedulerDenied "scheduler-denied" Refused "NIST SP 800-190 4.4.3",
@@ -260,10 +242,6 @@ codes! {
     // The host.
     HostUnreadable "host-unreadable" Fault "NIST SP 800-190 4.5.5",
         "something that the gate must know about the host cannot be read" => "see the journal of the node";
-    BundleUnwritable "bundle-unwritable" Fault "OCI runtime-spec 1.2",
-        "the hardened configuration cannot be written to the bundle" => "free space where bundles are kept";
-    RuntimeFailed "runtime-failed" Fault "OCI runtime-spec 1.2",
-        "the OCI runtime could not be run, or failed" => "see the journal of the node";
 }
 
 impl Code {
@@ -306,8 +284,6 @@ impl Code {
                 | Self::ExecSpecMalformed
                 | Self::ResourcesMalformed
                 | Self::HookStateMalformed
-                | Self::OptionsUnknown
-                | Self::RequestMalformed
                 | Self::ProfileUnknown
                 | Self::TagRequirementMalformed
         )
@@ -320,7 +296,7 @@ impl Code {
             Kind::Refused => 1,
             Kind::Undecided => 2,
             Kind::Fault => match self {
-                Self::HostUnreadable | Self::BundleUnwritable | Self::RuntimeFailed => 70,
+                Self::HostUnreadable => 70,
                 _ => 64,
             },
         }

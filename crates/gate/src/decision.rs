@@ -82,3 +82,22 @@ impl Permit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Decision;
+    use crate::{Code, Refusal, Refusals};
+
+    #[test]
+    fn one_no_among_undecided_checks_is_a_no() {
+        let reason = |code| Refusal::new(code, "x", "y", "z");
+        let mut refusals = Refusals::from(reason(Code::TpmTimeout));
+        refusals.push(reason(Code::RecordFailed));
+        assert!(matches!(
+            Decision::from(refusals.clone()),
+            Decision::Undecided(_)
+        ));
+        refusals.push(reason(Code::PcrDrift));
+        assert!(matches!(Decision::from(refusals), Decision::Refused(_)));
+    }
+}
