@@ -256,24 +256,15 @@ impl Node {
         // An empty archive is a checkpoint as far as containerd looks.
         let checkpoint = [0_u8; 1024];
         let digest = image::digest(&checkpoint);
-        let ingest = [
-            "content",
-            "ingest",
-            "--expected-digest",
-            &digest,
-            "checkpoint",
-        ];
-        let mut ingest = self.containerd.ctr(&ingest);
-        run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE)?.success()?;
-        let create = [
-            "container",
-            "create",
-            "--runtime",
-            PORTCULLIS,
-            image::BUSYBOX,
-            "frozen",
-        ];
+        let mut create = vec!["container", "create", "--runtime", PORTCULLIS];
+        create.extend([image::BUSYBOX, "frozen"]);
         self.containerd.run_ctr(&create)?.success()?;
+        let mut ingest = self.containerd.ctr(&["content", "ingest"]);
+        ingest.args(["--expected-digest", &digest, "checkpoint"]);
+        run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE)?.success()?;
+        // Nothing refers to it, so the garbage collection would take it away.
+        let root = ["content", "label", &digest, "containerd.io/gc.root=yes"];
+        self.containerd.run_ctr(&root)?.success()?;
         let answer = self
             .containerd
             .tasks()

@@ -150,10 +150,6 @@ mod needs_containerd {
                     privileged: false,
                 }
             };
-            let privileged = SandboxSecurityContext {
-                privileged: true,
-                ..SandboxSecurityContext::default()
-            };
             for (context, code) in [
                 (
                     of_node(|options| options.network = 2),
@@ -161,7 +157,6 @@ mod needs_containerd {
                 ),
                 (of_node(|options| options.pid = 2), "host-namespace-denied"),
                 (of_node(|options| options.ipc = 2), "host-namespace-denied"),
-                (privileged, "privileged-denied"),
             ] {
                 let mut config = cri::pod("shop", "web");
                 config
@@ -174,6 +169,34 @@ mod needs_containerd {
             }
             before.until_clean(PATIENCE)?;
             let pod = run_pod(&cri, "next")?;
+            cri.remove_pod(&pod)?;
+            node.finish()
+        })
+    }
+
+    #[test]
+    fn a_privileged_container_is_refused() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(|world| {
+            let node = Node::provision(world)?;
+            let cri = node.containerd.cri();
+            // A privileged pod alone gives its sandbox nothing; its containers may ask for more.
+            let mut config = cri::pod("shop", "web");
+            config
+                .linux
+                .as_mut()
+                .expect("Linux settings")
+                .security_context = Some(SandboxSecurityContext {
+                privileged: true,
+                ..SandboxSecurityContext::default()
+            });
+            let pod = expected(cri.run_pod(config, HANDLER)?)?;
+            let asks = with_security(ContainerSecurityContext {
+                privileged: true,
+                ..ContainerSecurityContext::default()
+            });
+            let refused = refusal(cri.launch(&pod, asks)?)?;
+            assert_eq!(refused.short(), "refused [privileged-denied]");
             cri.remove_pod(&pod)?;
             node.finish()
         })

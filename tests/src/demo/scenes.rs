@@ -158,7 +158,7 @@ pub(super) fn leave(node: Node, report: &mut Report) {
 /// Shows that a container starts again, after `restored` has brought trust back.
 fn again(report: &mut Report, name: &str, node: &Node, restored: Outcome) {
     let started = restored.and_then(|()| starts(node));
-    report.equal(&format!("  {name}"), STARTS, started);
+    report.equal(&format!("again: {name}"), STARTS, started);
 }
 
 /// Takes the demo's settings away.
