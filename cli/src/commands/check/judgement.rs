@@ -152,7 +152,7 @@ fn host_line(decision: &Decision, now: u64) -> String {
 
 fn permitted(permit: &Permit, now: u64) -> String {
     format!(
-        "{} (boot state {}, verdict of {})",
+        "{} (boot state {}, verdict issued {})",
         good("permitted"),
         plain(permit.boot_state.as_deref().unwrap_or("not named")),
         clock::distance(permit.verdict_iat, now)
