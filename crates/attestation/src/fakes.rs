@@ -155,6 +155,11 @@ impl FakeTpm {
     /// The asset tag's slot with `contents`, certified for `extra_data`.
     pub(crate) fn tag_slot(&self, contents: &[u8], extra_data: &[u8]) -> TagSlot {
         let public = nv_public(tag::NV_INDEX, 0x2206_0008, contents.len());
+        self.nv_slot(public, contents, extra_data)
+    }
+
+    /// Any NV index, certified.
+    pub(crate) fn nv_slot(&self, public: Vec<u8>, contents: &[u8], extra_data: &[u8]) -> TagSlot {
         let area = &public[2..];
         let name = [&[0x00, 0x0b][..], &Sha256::digest(area)].concat();
         let mut message = self.attest_head(0x8014, extra_data);

@@ -72,6 +72,7 @@ impl NvPublic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fakes::sized;
     use crate::hex;
     use proptest::prelude::*;
 
@@ -103,6 +104,7 @@ mod tests {
             NvPublic::parse(&whole[..length]).expect_err("cut");
         }
         NvPublic::parse(&[&whole[..], &[0]].concat()).expect_err("longer");
+        NvPublic::parse(&sized(&[&whole[2..], &[0]].concat())).expect_err("longer inside");
     }
 
     proptest! {

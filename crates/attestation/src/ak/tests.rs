@@ -1,5 +1,5 @@
 use super::*;
-use crate::fakes::FakeTpm;
+use crate::fakes::{FakeTpm, sized};
 use proptest::prelude::*;
 
 fn refusal(bytes: &[u8]) -> String {

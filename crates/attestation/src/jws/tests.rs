@@ -207,6 +207,8 @@ fn exactly_three_parts_in_canonical_base64url() {
     ] {
         verify_tag(&key, &bad).expect_err("not a token");
     }
+    let four = format!("{good}.{}", parts[2]);
+    assert_eq!(verify_tag(&key, &four), Err(JwsError::Parts));
 }
 
 #[test]

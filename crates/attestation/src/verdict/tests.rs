@@ -443,6 +443,11 @@ fn pcr_values_must_be_those_behind_the_digest() {
     values.insert(seven, vec![0xee; 32]).expect("32 bytes");
     with(pointer, values.to_claim().into()).expect_err("another value");
     with(pointer, json!({})).expect_err("no values");
+    // The digest is over the values alone, so a value under another index gives the same one.
+    let mut moved = FakeTpm::new(1).pcrs.to_claim();
+    let value = moved.remove("7").expect("was there");
+    moved.insert("8".to_owned(), value);
+    with(pointer, moved.into()).expect_err("another selection");
 }
 
 #[test]
