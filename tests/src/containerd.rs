@@ -175,7 +175,6 @@ fn configuration() -> String {
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.portcullis]
       runtime_type = "{PORTCULLIS}"
       pod_annotations = ["portcullis.dev/*"]
-      privileged_without_host_devices = true
 "#,
         pause = image::PAUSE,
     )

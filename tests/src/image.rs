@@ -12,6 +12,8 @@ use crate::require;
 
 /// Name of the image with a shell.
 pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+/// Name of the same image, to run as root.
+pub const BUSYBOX_ROOT: &str = "docker.io/library/busybox:root";
 /// Name of the image that pod sandboxes run.
 pub const PAUSE: &str = "registry.portcullis.test/pause:1";
 
@@ -49,7 +51,7 @@ pub fn busybox() -> Option<PathBuf> {
     require::find("busybox").filter(|path| is_static(path))
 }
 
-/// Writes an archive with both images, in the form of an OCI image layout.
+/// Writes an archive with all images, in the form of an OCI image layout.
 ///
 /// # Errors
 ///
@@ -57,19 +59,22 @@ pub fn busybox() -> Option<PathBuf> {
 pub fn write_archive(to: &Path) -> Outcome {
     let busybox = busybox().ok_or_else(|| Failure::new("a static busybox is missing"))?;
     let mut layout = Layout::default();
-    let shell = layout.image(
-        &layer(&busybox)?,
-        &json!({
+    let layer = layer(&busybox)?;
+    let shell = |user: &str| {
+        json!({
             "Cmd": ["/bin/sh"],
             "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-            "User": "1000:1000",
-        }),
-    );
-    let pause = layout.image(
-        &layer(&busybox)?,
-        &json!({"Entrypoint": ["/bin/sleep", "infinity"], "User": "65535:65535"}),
-    );
-    layout.write(to, &[(BUSYBOX, shell), (PAUSE, pause)])
+            "User": user,
+        })
+    };
+    let plain = layout.image(&layer, &shell("1000:1000"));
+    let root = layout.image(&layer, &shell("0:0"));
+    let pause = json!({"Entrypoint": ["/bin/sleep", "infinity"], "User": "65535:65535"});
+    let pause = layout.image(&layer, &pause);
+    layout.write(
+        to,
+        &[(BUSYBOX, plain), (BUSYBOX_ROOT, root), (PAUSE, pause)],
+    )
 }
 
 /// The root file system as an uncompressed archive.

@@ -241,7 +241,19 @@ impl Node {
     ///
     /// When it starts, or fails for another reason.
     pub fn refuses(&self, options: &[&str]) -> Outcome<Refusal> {
-        let refused = self.run("probe", options, &["true"])?.refusal()?;
+        self.refuses_image(image::BUSYBOX, options)
+    }
+
+    /// The refusal of a container of `image` that must not start.
+    ///
+    /// # Errors
+    ///
+    /// When it starts, or fails for another reason.
+    pub fn refuses_image(&self, image: &str, options: &[&str]) -> Outcome<Refusal> {
+        let mut arguments = vec!["run", "--rm", "--runtime", PORTCULLIS];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&[image, "probe", "true"]);
+        let refused = self.containerd.run_ctr(&arguments)?.refusal()?;
         // What did not start leaves its container entry behind, which `ctr` does not remove.
         self.forget("probe")?;
         Refusal::find(&refused)

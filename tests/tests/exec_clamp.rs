@@ -14,7 +14,7 @@ const ID: &str = "long";
 /// Where the added process leaves what it found.
 const FOUND: &str = "/tmp/found";
 
-/// A process spec that asks for everything there is, and looks at what it got.
+/// A process spec that asks for all that runtimes give by default, and looks at what it got.
 fn greedy() -> Value {
     let all: Vec<String> = [
         "SYS_ADMIN",
@@ -152,11 +152,17 @@ fn refuses(node: &Node) -> Outcome {
             format!(
                 "{{{base},\"cwd\":\"/\",\"scheduler\":{{\"policy\":\"SCHED_FIFO\",\"priority\":99}}}}"
             ),
-            "refused [scheduler-denied]",
+            "refused [exec-denied]",
+        ),
+        (
+            format!(
+                "{{{base},\"cwd\":\"/\",\"capabilities\":{{\"bounding\":[\"CAP_SYS_ADMIN\"]}}}}"
+            ),
+            "refused [capability-excess]",
         ),
         (
             r#"{"args":["/bin/true"],"cwd":"/","user":{"uid":0,"gid":0}}"#.to_owned(),
-            "refused [root-user-denied]",
+            "refused [exec-denied]",
         ),
     ] {
         refused(node, spec.as_bytes(), code)?;
@@ -234,7 +240,7 @@ mod needs_containerd {
                     ),
                     (
                         r#"{"unified":{"cgroup.freeze":"1"}}"#,
-                        "refused [resource-denied]",
+                        "refused [update-denied]",
                     ),
                 ] {
                     let status = tasks.update(ID, resources.as_bytes())?.unwrap_err();

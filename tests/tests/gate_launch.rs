@@ -13,7 +13,7 @@ use portcullis_tests::refusal::Refusal;
 use portcullis_tests::swtpm::PowerCycle;
 use portcullis_tests::wait::PATIENCE;
 use portcullis_tests::world::{Census, World};
-use portcullis_tests::{in_world, needs};
+use portcullis_tests::{image, in_world, needs};
 
 /// Drop-in of these tests.
 const SETTINGS: &str = "50-test";
@@ -25,8 +25,12 @@ const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 /// Tries to run a container with `options` and expects `expected` (`refused [code]`), the status
 /// code that goes with it, and no trace of the attempt.
 fn refused(node: &Node, options: &[&str], expected: &str) -> Outcome<Refusal> {
+    refused_image(node, image::BUSYBOX, options, expected)
+}
+
+fn refused_image(node: &Node, image: &str, options: &[&str], expected: &str) -> Outcome<Refusal> {
     let before = Census::take();
-    let refusal = node.refuses(options)?;
+    let refusal = node.refuses_image(image, options)?;
     assert_eq!(refusal.short(), expected, "{refusal}");
     let status = match refusal.kind.as_str() {
         "refused" => "failed precondition",
@@ -195,7 +199,7 @@ mod needs_containerd {
             ] {
                 node.set(SETTINGS, settings)?;
                 let refusal = refused(node, &[], &format!("fault [{code}]"))?;
-                assert!(refusal.line.contains(SETTINGS), "{refusal}");
+                assert!(refusal.line.contains(".toml"), "{refusal}");
             }
             node.unset(SETTINGS)?;
             let mode = |mode| fs::set_permissions(CONFIG, fs::Permissions::from_mode(mode));
@@ -213,7 +217,6 @@ mod needs_containerd {
             for (options, code) in [
                 (&["--privileged"][..], "privileged-denied"),
                 (&["--cap-add", "CAP_SYS_ADMIN"], "capability-excess"),
-                (&["--user", "0:0"], "root-user-denied"),
                 (&["--net-host"], "host-namespace-denied"),
                 (&["--with-ns", "pid:/proc/1/ns/pid"], "host-namespace-denied"),
                 (&["--mount", "type=bind,src=/srv/host,dst=/host,options=rbind:rw"], "mount-denied"),
@@ -224,6 +227,11 @@ mod needs_containerd {
                 let refusal = refused(node, options, &format!("refused [{code}]"))?;
                 explained(node, &refusal)?;
             }
+        }
+
+        fn refuses_uid_0(node) {
+            let refusal = refused_image(node, image::BUSYBOX_ROOT, &[], "refused [root-user-denied]")?;
+            explained(node, &refusal)?;
         }
 
         fn refuses_a_restore_from_a_checkpoint(node) {

@@ -22,6 +22,9 @@ const EMPTY: [(&str, u32); 7] = [
     ("/var/lib/portcullis", 0o700),
 ];
 
+/// Size of each of them, so that a test can fill one.
+const SIZE: &str = "256m";
+
 /// Builds all mounts. The caller has its own mount namespace.
 pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
     mount(
@@ -83,7 +86,7 @@ fn memory(at: &Path, mode: u32) -> Outcome {
         at,
         Some("tmpfs"),
         MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
-        Some(format!("mode={mode:o}").as_str()),
+        Some(format!("mode={mode:o},size={SIZE}").as_str()),
     )
     .doing(format!("mount memory on '{}'", at.display()))
 }
