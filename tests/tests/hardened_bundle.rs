@@ -85,6 +85,9 @@ impl Bundle {
     }
 
     fn harden(&self, config: &Value, profile: &Profile) -> Hardened {
+        let mut config = config.clone();
+        // Deleting a container kills everything in its group, so each has its own.
+        config["linux"]["cgroupsPath"] = format!("/portcullis-{}", self.id()).into();
         let config = OciConfig::parse(config.to_string().as_bytes()).unwrap();
         let rootfs = open_rootfs(&self.path().join("rootfs")).unwrap();
         let allowed = FactsPolicy {
@@ -92,8 +95,10 @@ impl Bundle {
             ..FactsPolicy::default()
         };
         let facts = facts(&config, Some(rootfs.as_fd()), &allowed).unwrap();
-        let hardened = harden(config, profile, &facts, &Relaxations::none())
-            .unwrap_or_else(|refusals| panic!("{:#}", refusals.to_json(&[0; 4].into())));
+        let hardened =
+            harden(config, profile, &facts, &Relaxations::none()).unwrap_or_else(|refusals| {
+                panic!("{:#}", refusals.to_json(&portcullis_gate::RecordId([0; 4])))
+            });
         let again = OciConfig::parse(&hardened.config.to_bytes()).unwrap();
         let facts = self::facts(&again, Some(rootfs.as_fd()), &allowed).unwrap();
         let twice = harden(again, profile, &facts, &Relaxations::none()).unwrap();
@@ -139,7 +144,7 @@ impl Drop for Bundle {
 
 fn profile(name: &str) -> Profile {
     let none = tempfile::tempdir().unwrap();
-    profile_from(&portcullis_config::Root::scratch(none.path()), name).unwrap()
+    profile_from(&portcullis_config::Root::scratch(none.path(), 0), name).unwrap()
 }
 
 /// What `ctr run` of containerd 1.6 makes, with another command.
@@ -147,9 +152,6 @@ fn ctr(script: &str) -> Value {
     let mut config: Value = serde_json::from_str(CTR).unwrap();
     config["process"]["args"] = json!(["/bin/sh", "-c", script]);
     config["root"]["path"] = "rootfs".into();
-    // The kernel of the test machine decides about the group; a name of its own avoids clashes.
-    let name = format!("/portcullis-test-{}", std::process::id());
-    config["linux"]["cgroupsPath"] = name.into();
     config
 }
 

@@ -108,7 +108,7 @@ fn parse(spec_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
     })?;
     schema::conform(&value, &PROCESS).map_err(|fault| {
         malformed(
-            format!("exec {}", fault.pointer),
+            fault.subject("exec"),
             fault.expected,
             fault.found.to_string(),
         )

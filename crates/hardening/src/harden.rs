@@ -95,4 +95,4 @@ pub fn harden(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

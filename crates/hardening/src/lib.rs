@@ -10,6 +10,15 @@
 //! Input is trusted in nothing: [`OciConfig::parse`] refuses what runc and crun could read
 //! differently. Profiles and facts come from the node itself.
 //!
+//! ```
+//! use portcullis_hardening::OciConfig;
+//!
+//! let config = OciConfig::parse(br#"{"process": {"user": {"uid": 1000}}}"#).unwrap();
+//! assert_eq!(config.uid(), 1000);
+//! let refusals = OciConfig::parse(br#"{"Process": {}, "process": {}}"#).unwrap_err();
+//! assert_eq!(refusals.first().code.as_str(), "oci-config-malformed");
+//! ```
+//!
 //! Layer 0: no I/O, no clock, no environment.
 #![forbid(unsafe_code)]
 

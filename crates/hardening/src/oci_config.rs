@@ -58,11 +58,7 @@ impl OciConfig {
             )
         })?;
         schema::conform(&value, &schema::SPEC).map_err(|fault| {
-            malformed(
-                format!("config.json {}", fault.pointer),
-                fault.expected,
-                fault.found,
-            )
+            malformed(fault.subject("config.json"), fault.expected, fault.found)
         })?;
         match value {
             Value::Object(root) => Ok(Self { root }),

@@ -180,6 +180,15 @@ impl Node {
     }
 }
 
+// === impl Fault ===
+
+impl Fault {
+    /// The subject of a refusal: the document and the place in it.
+    pub(crate) fn subject(&self, document: &str) -> String {
+        format!("{document} {}", self.pointer).trim_end().to_owned()
+    }
+}
+
 // === impl Place ===
 
 impl<'a> Place<'a> {

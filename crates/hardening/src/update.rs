@@ -91,7 +91,7 @@ fn parse(resources_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
     })?;
     schema::conform(&value, &RESOURCES).map_err(|fault| {
         malformed(
-            format!("update {}", fault.pointer),
+            fault.subject("update"),
             fault.expected,
             fault.found.to_string(),
         )

@@ -7,6 +7,11 @@
 //! Trusted are `/proc` and the directories named in [`FactsPolicy`]; the configuration whose facts
 //! are gathered is not trusted.
 //!
+//! ```
+//! let boot = portcullis_host::boot_id().unwrap();
+//! assert_eq!(boot.len(), 36);
+//! ```
+//!
 //! Layer 1: used by shim, hook, agent, command and settings.
 #![forbid(unsafe_code)]
 

@@ -88,3 +88,49 @@ impl AsFd for RuntimeBinary {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_found_where_programs_are_installed() {
+        let shell = runtime_binary(Path::new("sh")).unwrap();
+        assert!(shell.path().is_absolute() && shell.path().ends_with("sh"));
+    }
+
+    #[test]
+    fn what_is_nowhere_is_named() {
+        let missing = runtime_binary(Path::new("no-such-runtime"))
+            .unwrap_err()
+            .to_string();
+        assert!(missing.starts_with("cannot find program 'no-such-runtime' in /usr/local/sbin:"));
+        let relative = runtime_binary(Path::new("../bin/sh")).unwrap_err();
+        assert!(matches!(relative, HostError::Program { .. }));
+    }
+
+    #[test]
+    fn a_program_that_others_may_change_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("runc");
+        for (mode, trusted) in [
+            (0o777, false),
+            (0o775, false),
+            (0o644, false),
+            (0o755, true),
+        ] {
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let owned_by_root =
+                std::os::unix::fs::MetadataExt::uid(&fs::metadata(&path).unwrap()) == 0;
+            assert_eq!(
+                runtime_binary(&path).is_ok(),
+                trusted && owned_by_root,
+                "{mode:o}"
+            );
+        }
+    }
+}

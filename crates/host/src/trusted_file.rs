@@ -71,3 +71,65 @@ pub(crate) fn refuse_foreign(path: &Path, metadata: &Metadata) -> Result<(), Hos
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn file(mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("settings");
+        fs::write(&path, "four").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (scratch, path)
+    }
+
+    #[test]
+    fn a_directory_and_a_link_are_no_settings() {
+        let (scratch, path) = file(0o644);
+        let link = scratch.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(matches!(
+            read_trusted_file(&link, 4),
+            Err(HostError::Open { .. })
+        ));
+        let directory = read_trusted_file(scratch.path(), 4)
+            .unwrap_err()
+            .to_string();
+        assert!(directory.ends_with("expected a regular file, found something else"));
+    }
+
+    mod needs_root {
+        use super::*;
+
+        #[test]
+        fn a_file_of_root_is_read_up_to_its_limit() {
+            let (_scratch, path) = file(0o644);
+            if fs::metadata(&path).unwrap().uid() != 0 {
+                eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
+                return;
+            }
+            assert_eq!(read_trusted_file(&path, 4).unwrap(), b"four");
+            assert!(matches!(
+                read_trusted_file(&path, 3),
+                Err(HostError::Size { .. })
+            ));
+        }
+
+        #[test]
+        fn a_file_that_others_may_write_is_refused() {
+            let (_scratch, path) = file(0o664);
+            if fs::metadata(&path).unwrap().uid() != 0 {
+                eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
+                return;
+            }
+            let refused = read_trusted_file(&path, 4).unwrap_err().to_string();
+            assert!(
+                refused.ends_with("expected no write right for group and others, found mode 0664")
+            );
+        }
+    }
+}

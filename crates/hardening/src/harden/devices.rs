@@ -46,8 +46,8 @@ fn numbers(map: &Map<String, Value>) -> Numbers {
     (number("major"), number("minor"))
 }
 
-fn covered(rules: &[DeviceRule], kind: &str, (major, minor): Numbers) -> bool {
-    rules.iter().any(|rule| rule.covers(kind, major, minor))
+fn covers(rule: &DeviceRule, kind: &str, (major, minor): Numbers) -> bool {
+    rule.covers(kind, major, minor)
 }
 
 fn describe(kind: &str, (major, minor): Numbers) -> String {
@@ -56,13 +56,10 @@ fn describe(kind: &str, (major, minor): Numbers) -> String {
 }
 
 fn refuse_nodes(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let keep = &context.profile.rules().devices.keep;
     let nodes = linux.get("devices").and_then(Value::as_array);
-    for (index, node) in nodes
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object)
-        .enumerate()
-    {
+    let mut excess = Excess::default();
+    for node in nodes.into_iter().flatten().filter_map(Value::as_object) {
         let path = text(node, "path");
         // OCI has `u` for an unbuffered character device.
         let kind = if text(node, "type") == "u" {
@@ -71,61 +68,99 @@ fn refuse_nodes(linux: &Map<String, Value>, context: Context<'_>, review: &mut R
             text(node, "type")
         };
         let beneath_dev = normal(path).is_some_and(|path| is_within(&path, "/dev"));
-        if !beneath_dev || !covered(&context.profile.rules().devices.keep, kind, numbers(node)) {
-            let pointer = format!("/linux/devices/{index}");
-            let found = format!("{} at {}", describe(kind, numbers(node)), quote(path));
-            review.refuse(
-                Code::DeviceDenied,
-                pointer,
-                "a device of the profile",
-                found,
-            );
+        if !beneath_dev || !keep.iter().any(|rule| covers(rule, kind, numbers(node))) {
+            excess.add(|| format!("{} at {}", describe(kind, numbers(node)), quote(path)));
         }
+    }
+    excess.refuse("/linux/devices", review);
+}
+
+/// Devices beyond the profile, as one refusal: a privileged container has a hundred of them.
+#[derive(Default)]
+struct Excess {
+    first: Option<String>,
+    more: usize,
+}
+
+impl Excess {
+    fn add(&mut self, describe: impl FnOnce() -> String) {
+        match self.first {
+            None => self.first = Some(describe()),
+            Some(_) => self.more = self.more.saturating_add(1),
+        }
+    }
+
+    fn refuse(self, pointer: &str, review: &mut Review) {
+        let Some(first) = self.first else { return };
+        let found = if self.more == 0 {
+            first
+        } else {
+            format!("{first} and {} more", self.more)
+        };
+        review.refuse(Code::DeviceDenied, pointer, "devices of the profile", found);
     }
 }
 
 fn harden_controller(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
     let rules = &context.profile.rules().devices;
-    for (index, rule) in requested(linux)
-        .enumerate()
-        .filter(|(_, rule)| is_allow(rule))
-    {
+    let mut allowed: Vec<Value> = Vec::new();
+    let mut excess = Excess::default();
+    for rule in requested(linux) {
         let (kind, numbers) = (text(rule, "type"), numbers(rule));
-        if !covered(&rules.keep, kind, numbers) && !covered(&rules.strip, kind, numbers) {
-            let pointer = format!("/linux/resources/devices/{index}");
-            let found = describe(kind, numbers);
-            review.refuse(
-                Code::DeviceDenied,
-                pointer,
-                "a device of the profile",
-                found,
-            );
+        if !is_allow(rule) {
+            allowed.retain(|kept| !overlaps(kept, kind, numbers));
+        } else if let Some(keep) = rules.keep.iter().find(|keep| covers(keep, kind, numbers)) {
+            let kept = narrowed(keep, rule);
+            if !allowed.contains(&kept) {
+                allowed.push(kept);
+            }
+        } else if !rules.strip.iter().any(|strip| covers(strip, kind, numbers)) {
+            excess.add(|| describe(kind, numbers));
         }
     }
+    excess.refuse("/linux/resources/devices", review);
     let mut written = vec![json!({"allow": false, "access": "rwm"})];
-    written.extend(rules.keep.iter().map(|rule| {
-        let mut allow = json!({
-            "allow": true, "type": rule.kind.to_string(), "major": rule.major, "access": rule.access,
-        });
-        if let (Some(minor), Some(allow)) = (rule.minor, allow.as_object_mut()) {
-            allow.insert("minor".to_owned(), minor.into());
-        }
-        allow
-    }));
-    let written = Value::Array(written);
+    written.append(&mut allowed);
     let mut resources = take_object(linux, "resources");
-    if resources.get("devices") != Some(&written) {
-        let before = resources
-            .get("devices")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        review.change(
-            "/linux/resources/devices",
-            format!("{before} rules"),
-            format!("none but the {} of the profile", rules.keep.len()),
-            "everything that is not listed is denied first",
+    let before = resources
+        .get("devices")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    if resources.get("devices").and_then(Value::as_array) != Some(&written) {
+        let from = format!("{before} rules");
+        let to = format!(
+            "all denied, then {} allowed",
+            written.len().saturating_sub(1)
         );
-        resources.insert("devices".to_owned(), written);
+        let reason = "only the devices of the profile, and none can be made";
+        review.change("/linux/resources/devices", from, to, reason);
+        resources.insert("devices".to_owned(), Value::Array(written));
     }
     linux.insert("resources".to_owned(), Value::Object(resources));
+}
+
+/// The part of `rule` that `keep`, which covers it, lets pass.
+fn narrowed(keep: &DeviceRule, rule: &Map<String, Value>) -> Value {
+    let mut kept = rule.clone();
+    let asked = text(rule, "access");
+    let access: String = keep
+        .access
+        .chars()
+        .filter(|it| asked.contains(*it))
+        .collect();
+    kept.insert("access".to_owned(), access.into());
+    Value::Object(kept)
+}
+
+/// True if a denial of `kind` and `numbers` could concern the allowed devices of `kept`.
+fn overlaps(kept: &Value, kind: &str, (major, minor): Numbers) -> bool {
+    let Some(kept) = kept.as_object() else {
+        return true;
+    };
+    let (kept_major, kept_minor) = numbers(kept);
+    let meets =
+        |one: Option<i64>, other: Option<i64>| one.is_none() || other.is_none() || one == other;
+    (matches!(kind, "" | "a") || kind == text(kept, "type"))
+        && meets(major, kept_major)
+        && meets(minor, kept_minor)
 }

@@ -1,1 +1,347 @@
+//! Tests of whole configurations: recorded ones, refused ones, generated ones.
 
+mod properties;
+mod recorded;
+mod refused;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::facts::{DirectoryFact, MountSource, NamespaceOrigin, Rlimit, RootfsFacts};
+
+pub(crate) const RESTRICTED: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../config/profiles/restricted.toml"
+));
+pub(crate) const BASELINE: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../config/profiles/baseline.toml"
+));
+pub(crate) const STRICT: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../config/profiles/strict.toml"
+));
+pub(crate) const SECCOMP: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../config/seccomp/x86_64.json"
+));
+pub(crate) const CTR: &str = include_str!("../../tests/data/ctr-1.6.20-run.json");
+pub(crate) const CRI: &str = include_str!("../../tests/data/cri-1.6.20-runtime-default.json");
+
+pub(crate) fn profile(text: &str) -> Profile {
+    Profile::parse(text, SECCOMP).unwrap()
+}
+
+pub(crate) fn parse(config: &Value) -> OciConfig {
+    OciConfig::parse(config.to_string().as_bytes()).unwrap()
+}
+
+/// The recorded configuration `text`, edited.
+pub(crate) fn edited(text: &str, edit: impl FnOnce(&mut Value)) -> Value {
+    let mut config = serde_json::from_str(text).unwrap();
+    edit(&mut config);
+    config
+}
+
+/// A host on which every joined namespace is that of a pod, and every path says by its name what
+/// it is.
+pub(crate) fn facts(config: &OciConfig) -> HostFacts {
+    let source = |path: &str| match path {
+        _ if path.contains("/volumes/kubernetes.io~projected/") => {
+            MountSource::KubeletVolume { settings: true }
+        }
+        _ if path.contains("/volumes/") => MountSource::KubeletVolume { settings: false },
+        _ if path.starts_with("/srv/") => MountSource::Allowed,
+        _ if path.ends_with(".sock") => MountSource::Socket,
+        "/dev/sda" => MountSource::BlockDevice,
+        "/dev/mem" => MountSource::CharacterDevice,
+        "/etc" => MountSource::Denied {
+            what: "/etc".to_owned(),
+        },
+        _ if path.contains("/sandboxes/") || path.contains("/pods/") => MountSource::SandboxFile,
+        _ => MountSource::Unlisted,
+    };
+    let origin = |path: &str| match path {
+        "/proc/1/ns/net" => NamespaceOrigin::Host,
+        _ => NamespaceOrigin::Foreign,
+    };
+    HostFacts {
+        namespaces: config
+            .joined_namespaces()
+            .map(|(kind, path)| (kind, origin(path)))
+            .collect(),
+        mount_sources: config
+            .bind_mounts()
+            .map(|it| (it.index, source(it.source)))
+            .collect(),
+        rootfs: RootfsFacts {
+            tmp: DirectoryFact::Directory,
+            var_tmp: DirectoryFact::NotDirectory,
+            run: DirectoryFact::Directory,
+        },
+        cpu_thermal_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
+        apparmor: false,
+        selinux: false,
+        inherited_nofile: Some(Rlimit {
+            soft: 1024,
+            hard: 1 << 30,
+        }),
+    }
+}
+
+pub(crate) fn hardened(config: &Value, profile: &Profile) -> Hardened {
+    hardened_with(config, profile, &Relaxations::none())
+}
+
+pub(crate) fn hardened_with(
+    config: &Value,
+    profile: &Profile,
+    relaxations: &Relaxations,
+) -> Hardened {
+    let config = parse(config);
+    let facts = facts(&config);
+    match harden(config, profile, &facts, relaxations) {
+        Ok(hardened) => hardened,
+        Err(refusals) => panic!("{:?}", refusals.iter().collect::<Vec<_>>()),
+    }
+}
+
+pub(crate) fn refused(config: &Value, profile: &Profile) -> Refusals {
+    let config = parse(config);
+    let facts = facts(&config);
+    harden(config, profile, &facts, &Relaxations::none()).unwrap_err()
+}
+
+/// The tree of a hardened configuration.
+pub(crate) fn tree(hardened: &Hardened) -> Value {
+    Value::Object(hardened.config.as_map().clone())
+}
+
+#[test]
+fn the_shipped_profiles_differ_where_they_say() {
+    let config = edited(CTR, |_| {});
+    let restricted = tree(&hardened(&config, &profile(RESTRICTED)));
+    let baseline = tree(&hardened(&config, &profile(BASELINE)));
+    assert_eq!(restricted["root"]["readonly"], true);
+    assert_eq!(restricted["process"]["capabilities"]["bounding"], json!([]));
+    assert_ne!(baseline["root"]["readonly"], true);
+    let kept = baseline["process"]["capabilities"]["bounding"]
+        .as_array()
+        .unwrap();
+    assert_eq!(kept.len(), 13);
+    assert!(!kept.contains(&json!("CAP_NET_RAW")));
+    let strict = refused(&config, &profile(STRICT));
+    let codes: Vec<_> = strict.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert_eq!(codes, ["user-namespace-missing", "resource-excess"]);
+}
+
+#[test]
+fn relaxations_let_stay_what_was_asked_for_and_add_nothing() {
+    let restricted = profile(RESTRICTED);
+    let names = [
+        "net-bind-service",
+        "tmp-exec",
+        "debug",
+        "no-such-relaxation",
+    ];
+    let relaxations: Relaxations = names.into_iter().collect();
+    let relaxed = tree(&hardened_with(
+        &edited(CTR, |_| {}),
+        &restricted,
+        &relaxations,
+    ));
+    assert_eq!(
+        relaxed["process"]["capabilities"]["bounding"],
+        json!(["CAP_NET_BIND_SERVICE"])
+    );
+    let asked_for_none = edited(CTR, |config| config["process"]["capabilities"] = json!({}));
+    let none = tree(&hardened_with(&asked_for_none, &restricted, &relaxations));
+    assert_eq!(none["process"]["capabilities"]["bounding"], json!([]));
+    let mounts = relaxed["mounts"].as_array().unwrap();
+    let tmp = mounts
+        .iter()
+        .find(|mount| mount["destination"] == "/tmp")
+        .unwrap();
+    assert!(
+        !tmp["options"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("noexec"))
+    );
+    let calls = relaxed["linux"]["seccomp"]["syscalls"][0]["names"]
+        .as_array()
+        .unwrap();
+    assert!(calls.contains(&json!("ptrace")));
+    assert!(!calls.contains(&json!("bpf")));
+}
+
+#[test]
+fn root_of_a_user_namespace_is_no_root() {
+    let mapped = |host: u64| {
+        edited(CTR, |config| {
+            config["process"]["user"]["uid"] = 0.into();
+            config["linux"]["namespaces"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"type": "user"}));
+            config["linux"]["uidMappings"] =
+                json!([{"containerID": 0, "hostID": host, "size": 65536}]);
+        })
+    };
+    let restricted = profile(RESTRICTED);
+    assert!(
+        hardened(&mapped(65536), &restricted)
+            .baseline
+            .root_permitted
+    );
+    for host in [0, 65535] {
+        assert_eq!(
+            refused(&mapped(host), &restricted).first().code.as_str(),
+            "root-user-denied"
+        );
+    }
+    let joined = edited(CTR, |config| {
+        *config = mapped(65536);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.last_mut().unwrap()["path"] = "/proc/7/ns/user".into();
+    });
+    assert_eq!(
+        refused(&joined, &restricted).first().code.as_str(),
+        "root-user-denied"
+    );
+}
+
+#[test]
+fn a_tmpfs_never_hides_what_is_mounted_in_it() {
+    let config = edited(CRI, |config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.push(
+            json!({"destination": "/tmp/data", "type": "bind", "source": "/srv/data",
+                           "options": ["rbind", "rw"]}),
+        );
+    });
+    let tree = tree(&hardened(&config, &profile(RESTRICTED)));
+    let mounts = tree["mounts"].as_array().unwrap();
+    let place = |destination: &str| {
+        mounts
+            .iter()
+            .position(|mount| mount["destination"] == destination)
+            .unwrap()
+    };
+    assert!(place("/tmp") < place("/tmp/data"));
+    // `/var/run` leads to `/run` in most images.
+    assert!(place("/run") < place("/var/run/secrets/kubernetes.io/serviceaccount"));
+    assert!(
+        mounts
+            .iter()
+            .all(|mount| mount["destination"] != "/var/tmp")
+    );
+}
+
+#[test]
+fn nothing_is_added_where_something_is_mounted_or_nothing_was_looked_at() {
+    let config = parse(&edited(CTR, |_| {}));
+    let mut facts = facts(&config);
+    facts.rootfs = RootfsFacts::default();
+    let before = config.as_map()["mounts"].as_array().unwrap().len();
+    let hardened = harden(config, &profile(RESTRICTED), &facts, &Relaxations::none()).unwrap();
+    assert_eq!(tree(&hardened)["mounts"].as_array().unwrap().len(), before);
+}
+
+#[test]
+fn the_limit_of_open_files_is_never_raised() {
+    let restricted = profile(RESTRICTED);
+    let nofile = |config: &Value| {
+        let tree = tree(&hardened(config, &restricted));
+        let limits = tree["process"]["rlimits"].as_array().unwrap().clone();
+        limits
+            .into_iter()
+            .find(|limit| limit["type"] == "RLIMIT_NOFILE")
+            .unwrap()
+    };
+    let given = |hard: u64| {
+        edited(CTR, |config| {
+            config["process"]["rlimits"] =
+                json!([{"type": "RLIMIT_NOFILE", "hard": hard, "soft": hard}]);
+        })
+    };
+    for (hard, expected) in [(1024, 1024), (1_048_576, 1_048_576), (1_048_577, 1_048_576)] {
+        assert_eq!(nofile(&given(hard))["hard"], expected);
+    }
+    let absent = edited(CTR, |config| config["process"]["rlimits"] = Value::Null);
+    assert_eq!(
+        nofile(&absent),
+        json!({"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1_048_576})
+    );
+}
+
+#[test]
+fn a_number_of_processes_is_always_set() {
+    let restricted = profile(RESTRICTED);
+    for (asked, expected) in [
+        (-1, 1024),
+        (0, 1024),
+        (1, 1),
+        (32768, 32768),
+        (32769, 32768),
+    ] {
+        let config = edited(CTR, |config| {
+            config["linux"]["resources"]["pids"] = json!({"limit": asked});
+        });
+        let hardened = hardened(&config, &restricted);
+        assert_eq!(
+            tree(&hardened)["linux"]["resources"]["pids"]["limit"],
+            expected
+        );
+        assert_eq!(hardened.baseline.ceilings.pids, Some(expected));
+    }
+}
+
+#[test]
+fn labels_are_judged_only_where_their_module_is_active() {
+    let restricted = profile(RESTRICTED);
+    let outcome = |apparmor, selinux, profile_name: &str, label: &str| {
+        let config = parse(&edited(CTR, |config| {
+            config["process"]["apparmorProfile"] = profile_name.into();
+            config["process"]["selinuxLabel"] = label.into();
+        }));
+        let mut facts = facts(&config);
+        (facts.apparmor, facts.selinux) = (apparmor, selinux);
+        harden(config, &restricted, &facts, &Relaxations::none()).is_ok()
+    };
+    let label = "system_u:system_r:container_t:s0:c1,c2";
+    assert!(outcome(false, false, "unconfined", "x:y:spc_t:s0"));
+    assert!(outcome(true, true, "cri-containerd.apparmor.d", label));
+    assert!(!outcome(true, false, "unconfined", ""));
+    assert!(outcome(true, false, "", ""));
+    assert!(!outcome(false, true, "", "system_u:system_r:spc_t:s0"));
+    assert!(!outcome(false, true, "", ""));
+}
+
+#[test]
+fn a_hook_of_the_profile_gets_an_environment() {
+    let config = edited(CTR, |config| {
+        config["hooks"] = json!({"createRuntime": [
+            {"path": "/usr/libexec/portcullis/portcullis-hook", "args": ["portcullis-hook"]},
+        ]});
+    });
+    let tree = tree(&hardened(&config, &profile(RESTRICTED)));
+    let env = &tree["hooks"]["createRuntime"][0]["env"];
+    assert!(env[0].as_str().unwrap().starts_with("PATH="));
+}
+
+#[test]
+fn changes_hold_no_arguments_and_no_environment() {
+    let config = edited(CTR, |config| {
+        config["process"]["env"] = json!(["TOKEN=hunter2"]);
+        config["process"]["args"] = json!(["sh", "-c", "echo hunter3"]);
+    });
+    let hardened = hardened(&config, &profile(RESTRICTED));
+    let changes = serde_json::to_string(&hardened.changes).unwrap();
+    assert!(!changes.contains("hunter"));
+    assert!(
+        !serde_json::to_string(&hardened.baseline)
+            .unwrap()
+            .contains("hunter")
+    );
+}

@@ -1,1 +1,100 @@
+use serde_json::json;
 
+use super::*;
+use crate::harden::tests::{CTR, RESTRICTED, edited, hardened, profile};
+
+/// A container with 128 MiB, half a processor and 1024 processes.
+fn baseline() -> Baseline {
+    let config = edited(CTR, |config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 134_217_728_i64});
+        config["linux"]["resources"]["cpu"] = json!({"quota": 50_000, "period": 100_000});
+        config["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 8}]);
+    });
+    hardened(&config, &profile(RESTRICTED)).baseline
+}
+
+fn update(resources: &Value) -> Result<Value, &'static str> {
+    clamp_update(resources.to_string().as_bytes(), &baseline())
+        .map(|it| Value::Object(it.resources))
+        .map_err(|refusals| refusals.first().code.as_str())
+}
+
+#[test]
+fn tightening_and_standing_still_pass() {
+    for resources in [
+        json!({}),
+        json!({"memory": {"limit": 134_217_728_i64}}),
+        json!({"memory": {"limit": 1}, "pids": {"limit": 1}}),
+        json!({"pids": {"limit": 1024}}),
+        json!({"cpu": {"quota": 50_000, "period": 100_000}}),
+        json!({"cpu": {"quota": 100_000, "period": 200_000, "shares": 2, "cpus": "0"}}),
+        json!({"cpu": {"period": 200_000}}),
+        json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 8}, {"pageSize": "1GB", "limit": 9}]}),
+        json!({"unified": {"memory.high": "1", "memory.swap.max": "max"}}),
+        json!({"memory": {"swap": -1}}),
+    ] {
+        assert_eq!(update(&resources), Ok(resources));
+    }
+}
+
+#[test]
+fn loosening_is_denied() {
+    for resources in [
+        json!({"memory": {"limit": 134_217_729_i64}}),
+        json!({"memory": {"limit": -1}}),
+        json!({"pids": {"limit": 1025}}),
+        json!({"pids": {"limit": -1}}),
+        json!({"cpu": {"quota": -1}}),
+        json!({"cpu": {"quota": 50_001}}),
+        json!({"cpu": {"period": 99_999}}),
+        json!({"cpu": {"realtimeRuntime": 1}}),
+        json!({"memory": {"disableOOMKiller": true}}),
+        json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 9}]}),
+        json!({"unified": {"memory.max": "1"}}),
+        json!({"unified": {"pids.max": "max"}}),
+    ] {
+        assert_eq!(update(&resources), Err("update-denied"), "{resources}");
+    }
+}
+
+#[test]
+fn a_limit_of_swap_cannot_be_passed_by_its_other_name() {
+    let mut baseline = baseline();
+    baseline.ceilings.swap_bytes = Some(1);
+    let resources = br#"{"unified": {"memory.swap.max": "max"}}"#;
+    let refusals = clamp_update(resources, &baseline).unwrap_err();
+    assert_eq!(refusals.first().code.as_str(), "update-denied");
+}
+
+#[test]
+fn what_is_not_a_limit_of_the_container_is_dropped() {
+    let resources = json!({
+        "devices": [{"allow": true, "access": "rwm"}],
+        "blockIO": {"weight": 10},
+        "network": {"classID": 1},
+        "rdma": {"mlx5": {"hcaHandles": 1}},
+        "future": 1,
+        "pids": {"limit": 0},
+        "cpu": {"shares": 2},
+    });
+    assert_eq!(update(&resources), Ok(json!({"cpu": {"shares": 2}})));
+    let clamped = clamp_update(resources.to_string().as_bytes(), &baseline()).unwrap();
+    assert_eq!(clamped.changes.len(), 6);
+    assert_eq!(clamped.to_bytes(), br#"{"cpu":{"shares":2}}"#);
+}
+
+#[test]
+fn ambiguous_resources_are_malformed() {
+    for bytes in [
+        &br#"{"Memory": {"limit": 1}}"#[..],
+        br#"{"memory": {"Limit": 1}}"#,
+        br#"{"memory": {"limit": 1, "limit": 2}}"#,
+        br#"{"memory": {"limit": "1"}}"#,
+        br#"{"memory": {"limit": 1e3}}"#,
+        b"null",
+        b"",
+    ] {
+        let refusals = clamp_update(bytes, &baseline()).unwrap_err();
+        assert_eq!(refusals.first().code.as_str(), "resources-malformed");
+    }
+}

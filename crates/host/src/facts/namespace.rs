@@ -1,6 +1,7 @@
 //! Whose namespaces a configuration joins.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -32,11 +33,54 @@ pub(super) fn origins(
         let mut origin = NamespaceOrigin::Foreign;
         for process in HOST_PROCESSES {
             let own = format!("/proc/{process}/ns/{}", kind.proc_name());
-            if Place::open(Path::new(&own))?.is_some_and(|own| own.inode() == joined.inode()) {
-                origin = NamespaceOrigin::Host;
+            match Place::open(Path::new(&own)) {
+                Ok(Some(own)) if own.inode() == joined.inode() => origin = NamespaceOrigin::Host,
+                Ok(_) => {}
+                // Who may not look at the first process (a machine that is itself a container)
+                // may not enter its namespaces either; its own are the host then.
+                Err(HostError::Open { cause, .. })
+                    if cause.kind() == io::ErrorKind::PermissionDenied && process != "self" => {}
+                Err(error) => return Err(error),
             }
         }
         origins.insert(kind, origin);
     }
     Ok(origins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(path: &str) -> BTreeMap<NamespaceKind, NamespaceOrigin> {
+        let config =
+            format!(r#"{{"linux": {{"namespaces": [{{"type": "network", "path": "{path}"}}]}}}}"#);
+        origins(&OciConfig::parse(config.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_namespaces_of_this_process_are_the_hosts() {
+        let own = format!("/proc/{}/ns/net", std::process::id());
+        for path in ["/proc/self/ns/net", own.as_str(), "//proc/self/./ns/net"] {
+            assert_eq!(
+                joined(path).get(&NamespaceKind::Network),
+                Some(&NamespaceOrigin::Host)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_namespace_has_no_origin() {
+        for path in ["/proc/self/status", "/no/such/namespace", "/"] {
+            assert!(joined(path).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_of_another_kind_is_not_the_hosts_network() {
+        // Joining it as a network namespace fails in the runtime; here it only must not pass
+        // for the host's own.
+        let origin = joined("/proc/self/ns/uts").remove(&NamespaceKind::Network);
+        assert_eq!(origin, Some(NamespaceOrigin::Foreign));
+    }
 }

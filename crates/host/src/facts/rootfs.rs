@@ -94,6 +94,7 @@ mod tests {
     fn a_link_is_not_opened_as_a_root_filesystem() {
         let scratch = tempfile::tempdir().unwrap();
         symlink("/", scratch.path().join("rootfs")).unwrap();
-        assert!(open_rootfs(&scratch.path().join("rootfs")).is_err());
+        let refused = open_rootfs(&scratch.path().join("rootfs")).unwrap_err();
+        assert!(matches!(refused, HostError::Open { .. }));
     }
 }

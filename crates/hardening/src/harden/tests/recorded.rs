@@ -1,0 +1,125 @@
+//! Configurations that containerd really wrote; see `tests/data/PROVENANCE.md`.
+
+use super::*;
+
+const SANDBOX: &str = include_str!("../../../tests/data/cri-1.6.20-sandbox.json");
+const PLAIN: &str = include_str!("../../../tests/data/cri-1.6.20-no-security-context.json");
+const PRIVILEGED: &str = include_str!("../../../tests/data/ctr-1.6.20-privileged.json");
+
+fn options<'a>(tree: &'a Value, destination: &str) -> Vec<&'a str> {
+    let mounts = tree["mounts"].as_array().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|mount| mount["destination"] == destination)
+        .unwrap();
+    mount["options"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it.as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn recorded_containers_start_hardened_and_stay_the_same_the_second_time() {
+    for text in [CTR, CRI, PLAIN, SANDBOX] {
+        for name in [RESTRICTED, BASELINE] {
+            let first = hardened(&edited(text, |_| {}), &profile(name));
+            assert!(!first.changes.is_empty());
+            let second = hardened(&tree(&first), &profile(name));
+            assert_eq!(second.changes, []);
+            assert_eq!(second.config, first.config);
+            assert_eq!(second.baseline, first.baseline);
+        }
+    }
+}
+
+#[test]
+fn a_container_of_a_pod_is_hardened_in_every_field() {
+    let tree = tree(&hardened(&edited(PLAIN, |_| {}), &profile(RESTRICTED)));
+    let process = &tree["process"];
+    for set in [
+        "bounding",
+        "effective",
+        "inheritable",
+        "permitted",
+        "ambient",
+    ] {
+        assert_eq!(process["capabilities"][set], json!([]), "{set}");
+    }
+    assert_eq!(process["noNewPrivileges"], true);
+    assert_eq!(
+        process["rlimits"][0],
+        json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0})
+    );
+    assert_eq!(tree["root"]["readonly"], true);
+    let linux = &tree["linux"];
+    assert_eq!(
+        linux["resources"]["devices"],
+        json!([{"allow": false, "access": "rwm"}])
+    );
+    assert_eq!(linux["resources"]["pids"]["limit"], 1024);
+    assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+    assert_eq!(
+        linux["seccomp"]["architectures"],
+        json!(["SCMP_ARCH_X86_64"])
+    );
+    let masked = linux["maskedPaths"].as_array().unwrap();
+    for path in [
+        "/proc/kcore",
+        "/proc/interrupts",
+        "/proc/kallsyms",
+        "/sys/kernel/security",
+    ] {
+        assert!(masked.contains(&json!(path)), "{path}");
+    }
+    assert!(masked.contains(&json!("/sys/devices/system/cpu/cpu0/thermal_throttle")));
+    assert!(!masked.contains(&json!("/proc/cpuinfo")));
+    let kinds = linux["namespaces"].as_array().unwrap();
+    assert!(kinds.contains(&json!({"type": "cgroup"})));
+    let token = options(&tree, "/var/run/secrets/kubernetes.io/serviceaccount");
+    assert_eq!(
+        token,
+        [
+            "rbind", "rprivate", "ro", "nosuid", "nodev", "noexec", "rro"
+        ]
+    );
+    assert_eq!(
+        options(&tree, "/tmp"),
+        [
+            "nosuid",
+            "nodev",
+            "noexec",
+            "mode=1777",
+            "uid=65534",
+            "gid=65534",
+            "size=64m",
+            "tmpcopyup"
+        ]
+    );
+}
+
+#[test]
+fn a_privileged_container_is_refused_as_such() {
+    let refusals = refused(&edited(PRIVILEGED, |_| {}), &profile(RESTRICTED));
+    let line = refusals.line(&portcullis_gate::RecordId([0x8d, 0x21, 0xc0, 0xaa]));
+    let start = "portcullis: refused [privileged-denied] config.json ";
+    assert!(line.starts_with(start), "{line}");
+    assert!(
+        line.len() <= 256 && line.ends_with("; ref=8d21c0aa"),
+        "{line}"
+    );
+    assert!(refusals.count() < 10, "one refusal for all devices");
+    assert!(
+        refusals
+            .iter()
+            .any(|it| it.code.as_str() == "device-denied")
+    );
+}
+
+#[test]
+fn a_writable_root_of_a_baseline_container_gets_no_tmpfs() {
+    let tree = tree(&hardened(&edited(PLAIN, |_| {}), &profile(BASELINE)));
+    let mounts = tree["mounts"].as_array().unwrap();
+    assert!(mounts.iter().all(|mount| mount["destination"] != "/tmp"));
+}
