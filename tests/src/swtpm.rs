@@ -493,6 +493,7 @@ mod needs_swtpm {
 
     #[test]
     fn serves_a_tpm_and_ends_with_its_value() {
+        crate::needs!(Swtpm);
         let tpm = Swtpm::start().unwrap();
         assert_eq!(tpm.pcr(10).unwrap(), [0; 32]);
         tpm.extend(10, [7; 32]).unwrap();
@@ -504,6 +505,7 @@ mod needs_swtpm {
 
     #[test]
     fn two_tpms_share_nothing() {
+        crate::needs!(Swtpm);
         let (one, other) = (Swtpm::start().unwrap(), Swtpm::start().unwrap());
         one.extend(9, [1; 32]).unwrap();
         assert_eq!(other.pcr(9).unwrap(), [0; 32]);
@@ -512,6 +514,7 @@ mod needs_swtpm {
 
     #[test]
     fn a_resume_keeps_pcr_values_and_a_reset_does_not() {
+        crate::needs!(Swtpm);
         let tpm = Swtpm::start().unwrap();
         tpm.extend(9, [1; 32]).unwrap();
         let value = tpm.pcr(9).unwrap();
@@ -530,6 +533,7 @@ mod needs_swtpm {
 
     #[test]
     fn comes_back_on_the_same_ports_after_a_crash() {
+        crate::needs!(Swtpm);
         let mut tpm = Swtpm::start_with(Options { certificates: true }).unwrap();
         let port = tpm.port();
         tpm.kill().unwrap();

@@ -137,6 +137,58 @@ mod needs_root {
     }
 
     #[test]
+    fn a_key_the_tpm_does_not_take_is_replaced_when_the_operator_enrolls() -> Outcome {
+        needs!(Root, Swtpm, Programs);
+        in_world!(|world| {
+            let mut host = Host::start_approved(world)?;
+            let first = host.call(&Enroll {}).unwrap();
+            // As after a clear of the TPM: the blob is whole and the TPM refuses it.
+            let path = "/var/lib/portcullis/keys/verdict.private";
+            let mut private = fs::read(path).unwrap();
+            *private.last_mut().unwrap() ^= 1;
+            fs::write(path, private).unwrap();
+            host.restart()?;
+            let refused = host.call(&Attest {}).unwrap();
+            assert_eq!(refused.verdict, None);
+            assert!(
+                refused.findings[0].found.contains("cannot run Load"),
+                "{:?}",
+                refused.findings
+            );
+
+            let second = host.call(&Enroll {}).unwrap();
+            assert_eq!(second.ak_name, first.ak_name);
+            assert_ne!(second.verdict_key, first.verdict_key);
+            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            host.stop()
+        })
+    }
+
+    #[test]
+    fn a_damaged_enrolment_is_reported_and_mended_by_enrolling() -> Outcome {
+        needs!(Root, Swtpm, Programs);
+        in_world!(|world| {
+            let mut host = Host::start_approved(world)?;
+            for damaged in [
+                "",
+                "{",
+                "{}",
+                "{\"version\":2}",
+                "{\"version\":1,\"version\":1}",
+            ] {
+                fs::write("/var/lib/portcullis/enrollment.json", damaged).unwrap();
+                host.restart()?;
+                let status = host.call(&Status {}).unwrap().status;
+                assert!(!status.enrolled, "{damaged:?}");
+                assert!(status.last_failure.unwrap().contains("enrollment"));
+            }
+            host.call(&Enroll {}).unwrap();
+            assert!(host.call(&Status {}).unwrap().status.enrolled);
+            host.stop()
+        })
+    }
+
+    #[test]
     fn the_gate_permits_on_a_snapshot_and_refuses_after_drift() -> Outcome {
         needs!(Root, Swtpm, Programs);
         in_world!(|world| {

@@ -467,7 +467,7 @@ mod needs_swtpm {
     }
 }
 
-mod needs_nothing {
+mod without_a_tpm {
     use super::*;
 
     #[test]
