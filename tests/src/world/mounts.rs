@@ -24,6 +24,8 @@ const EMPTY: [(&str, u32); 7] = [
 
 /// Size of each of them, so that a test can fill one.
 const SIZE: &str = "256m";
+/// Size of all copied trees together: programs built for debugging are big.
+const WORLD_SIZE: &str = "2g";
 
 /// Builds all mounts. The caller has its own mount namespace.
 pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
@@ -45,16 +47,16 @@ pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
     )
     .doing("mount /proc")?;
     let world = scratch.join("world");
-    memory(&world, 0o755)?;
+    memory(&world, 0o755, WORLD_SIZE)?;
     fs::create_dir(world.join("tmp")).doing("make a folder for temporary files")?;
     for tree in COPIES {
         copy_on_write(&world, tree)?;
     }
     for (folder, mode) in EMPTY {
         fs::create_dir_all(folder).doing(format!("make '{folder}'"))?;
-        memory(folder.as_ref(), mode)?;
+        memory(folder.as_ref(), mode, SIZE)?;
     }
-    memory("/run".as_ref(), 0o755)?;
+    memory("/run".as_ref(), 0o755, SIZE)?;
     // Pods get a copy of this file; a link to the machine's resolver would lead nowhere.
     let resolver = Path::new("/etc/resolv.conf");
     if resolver.is_symlink() {
@@ -80,13 +82,13 @@ pub(super) fn loopback_up() -> Outcome {
 }
 
 /// Mounts an empty file system in memory.
-fn memory(at: &Path, mode: u32) -> Outcome {
+fn memory(at: &Path, mode: u32, size: &str) -> Outcome {
     mount(
         Some("tmpfs"),
         at,
         Some("tmpfs"),
         MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
-        Some(format!("mode={mode:o},size={SIZE}").as_str()),
+        Some(format!("mode={mode:o},size={size}").as_str()),
     )
     .doing(format!("mount memory on '{}'", at.display()))
 }
@@ -119,7 +121,7 @@ fn mount_cgroups(groups: &[cgroups::Hierarchy], shape: Shape) -> Outcome {
     umount2(root, MntFlags::MNT_DETACH).doing("take the machine's cgroups away")?;
     let only_unified = groups.iter().any(|group| group.at == root);
     if !only_unified {
-        memory(root, 0o755)?;
+        memory(root, 0o755, SIZE)?;
     }
     for group in groups {
         if group.controllers.is_none() && !only_unified && !shape.unified {
