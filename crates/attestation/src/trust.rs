@@ -319,6 +319,12 @@ mod tests {
         assert!(!TrustTier::None.is_affirming());
         assert_eq!(TrustTier::None.worse(TrustTier::Affirming), TrustTier::None);
         assert!(TrustTier::Affirming.is_better_than(TrustTier::None));
+        for tier in TrustTier::ALL {
+            assert!(
+                !TrustTier::None.is_better_than(tier),
+                "none promises more than {tier}"
+            );
+        }
         assert_eq!(TrustVector::default().worst(), TrustTier::None);
         assert_eq!(
             TrustVector::default().tier(Claim::Hardware),

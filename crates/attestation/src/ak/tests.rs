@@ -72,6 +72,8 @@ fn nothing_may_be_missing_and_nothing_may_follow() {
         refusal(&[&whole[..], &[0]].concat()),
         "cannot accept 1 bytes after TPM2B_PUBLIC"
     );
+    let inside = sized(&[&whole[2..], &[0]].concat());
+    assert_eq!(refusal(&inside), "cannot accept 1 bytes after TPMT_PUBLIC");
 }
 
 #[test]

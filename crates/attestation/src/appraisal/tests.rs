@@ -121,13 +121,17 @@ fn an_approved_host_is_affirmed() {
 #[test]
 fn evidence_for_another_nonce_proves_nothing() {
     let other = FakeTpm::new(1).evidence(Nonce::new([6; 32]));
-    assert_proves_nothing(&appraised(&other), "nonce-mismatch");
+    let appraisal = appraised(&other);
+    assert_proves_nothing(&appraisal, "nonce-mismatch");
+    assert_eq!(appraisal.findings[0].subject, "evidence");
 
     let relabelled = Evidence {
         nonce: NONCE,
         ..other
     };
-    assert_proves_nothing(&appraised(&relabelled), "nonce-mismatch");
+    let appraisal = appraised(&relabelled);
+    assert_proves_nothing(&appraisal, "nonce-mismatch");
+    assert_eq!(appraisal.findings[0].subject, "quote");
 }
 
 #[test]
