@@ -10,6 +10,7 @@ use portcullis_gate::{
 };
 use portcullis_hardening::{Change, OciConfig, Profile, Relaxations, harden};
 use portcullis_host::FactsPolicy;
+use protobuf::well_known_types::any::Any;
 
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::options::RuntimeOptions;
@@ -20,6 +21,7 @@ mod agent;
 mod clamp;
 mod created;
 mod docket;
+mod runtime_choice;
 
 pub(crate) use admission::{Admission, recheck};
 pub(crate) use clamp::{admit_exec, admit_update};
@@ -94,6 +96,19 @@ impl Launch {
             oci,
             restore,
         })
+    }
+
+    /// The runtime options that a request came with.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`] with `options-unknown`.
+    pub(crate) fn options(
+        &self,
+        any: Option<&Any>,
+        fallback: &RuntimeOptions,
+    ) -> Result<RuntimeOptions, TaskError> {
+        runtime_choice::chosen(any, fallback).map_err(|refusal| self.docket.stop(refusal.into()))
     }
 
     /// Asks the agent and decides.
@@ -217,22 +232,9 @@ impl Decided {
         options: &RuntimeOptions,
     ) -> Result<Admission, TaskError> {
         let docket = &mut self.launch.docket;
-        let name = if options.binary_name.is_empty() {
-            docket.config.runtime.binary.clone()
-        } else {
-            options.binary_name.clone()
-        };
-        let runtime_binary = match portcullis_host::runtime_binary(Path::new(&name)) {
-            Ok(binary) => binary.path().to_owned(),
-            Err(error) => {
-                let refusal = Refusal::new(
-                    Code::RuntimeUntrusted,
-                    format!("OCI runtime {}", quote(&name)),
-                    "a program owned by root and writable by nobody else",
-                    quote(&crate::log::chain(&error)),
-                );
-                return Err(docket.refuse_always(refusal.into()).await);
-            }
+        let runtime_binary = match runtime_choice::trusted(options, &docket.config.runtime.binary) {
+            Ok(binary) => binary,
+            Err(refusal) => return Err(docket.refuse_always(refusal.into()).await),
         };
         let (config, baseline) = match hardened(docket, &self.launch.oci, rootfs) {
             Ok(hardened) => {

@@ -5,7 +5,6 @@ use ttrpc::{Code as RpcCode, Error as RpcError};
 
 use crate::log;
 use crate::mount::MountError;
-use crate::options::OptionsError;
 use crate::runtime::RuntimeError;
 use crate::stdio::StdioError;
 
@@ -64,9 +63,6 @@ pub(crate) enum TaskError {
         /// What is wrong with it.
         what: String,
     },
-    /// Runtime options.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
     /// The root filesystem.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -110,14 +106,15 @@ impl TaskError {
             Self::Refused { refusals, .. } => match refusals.kind() {
                 Kind::Refused => RpcCode::FAILED_PRECONDITION,
                 Kind::Undecided => RpcCode::UNAVAILABLE,
-                Kind::Fault => RpcCode::INVALID_ARGUMENT,
+                Kind::Fault if refusals.first().code.is_bad_request() => RpcCode::INVALID_ARGUMENT,
+                Kind::Fault => RpcCode::INTERNAL,
             },
             Self::NoContainer { .. } | Self::NoExec { .. } | Self::Finished { .. } => {
                 RpcCode::NOT_FOUND
             }
             Self::Exists { .. } => RpcCode::ALREADY_EXISTS,
             Self::WrongPhase { .. } => RpcCode::FAILED_PRECONDITION,
-            Self::Malformed { .. } | Self::Options(_) => RpcCode::INVALID_ARGUMENT,
+            Self::Malformed { .. } => RpcCode::INVALID_ARGUMENT,
             Self::NotOffered { .. } => RpcCode::UNIMPLEMENTED,
             Self::Ending => RpcCode::UNAVAILABLE,
             Self::Runtime(error) => error.code(),

@@ -170,6 +170,8 @@ codes! {
         "the configuration was not hardened before it reached the hook" => "use runtime 'portcullis' or the OCI wrapper";
     RuntimeUntrusted "runtime-untrusted" Refused "NIST SP 800-190 4.4.1",
         "the OCI runtime is not the configured one, or others than root may change it" => "set 'runtime.binary=', owner root, mode 0755";
+    OptionsUnknown "options-unknown" Fault "containerd runtime v2",
+        "the runtime options are of an unknown type, or do not decode" => "correct the handler's options in containerd's configuration";
     ProfileUnknown "profile-unknown" Fault "NIST SP 800-190 4.4.3",
         "no hardening profile has that name" => "use 'baseline', 'restricted' or 'strict'";
     OciConfigMalformed "oci-config-malformed" Fault "OCI runtime-spec 1.2",
@@ -284,6 +286,7 @@ impl Code {
                 | Self::ExecSpecMalformed
                 | Self::ResourcesMalformed
                 | Self::HookStateMalformed
+                | Self::OptionsUnknown
                 | Self::ProfileUnknown
                 | Self::TagRequirementMalformed
         )

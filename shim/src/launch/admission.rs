@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_gate::record::{ContainerRecord, Operation};
-use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Requirement, quote};
+use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Refusals, Requirement, quote};
 use portcullis_hardening::{Baseline, OciConfig};
 
 use super::docket::{Docket, sha256_hex, unix_s};
@@ -73,37 +73,74 @@ pub(super) fn shares_pid_namespace(oci: &OciConfig) -> bool {
 ///
 /// # Errors
 ///
-/// [`TaskError::Refused`] with `verdict-expired` or `config-changed`.
-pub(crate) fn recheck(admission: &Admission, bundle: &Path) -> Result<(), TaskError> {
+/// [`TaskError::Refused`] with `verdict-expired` or `config-changed`, recorded.
+pub(crate) async fn recheck(admission: &Admission, bundle: &Path) -> Result<(), TaskError> {
     if admission.audit {
         return Ok(());
     }
-    let docket = || {
-        Docket::open(
-            &admission.namespace,
-            &admission.container.id,
-            Operation::Start,
-        )
+    let fresh = match &admission.permit {
+        Some(permit) => permit.still_fresh(&admission.policy, unix_s()),
+        None => Ok(()),
     };
-    if let Some(permit) = &admission.permit
-        && let Err(refusals) = permit.still_fresh(&admission.policy, unix_s())
-    {
-        return Err(docket()?.stop(refusals));
+    let same = || unchanged(&admission.config_sha256, bundle).map_err(Refusals::from);
+    let Err(refusals) = fresh.and_then(|()| same()) else {
+        return Ok(());
+    };
+    let id = &admission.container.id;
+    let mut docket = Docket::open(&admission.namespace, id, Operation::Start)?;
+    docket.record.container = admission.container.clone();
+    Err(docket.refuse_always(refusals).await)
+}
+
+/// Whether the bundle still holds the configuration with this digest.
+fn unchanged(expected: &str, bundle: &Path) -> Result<(), Refusal> {
+    let found = match bundle::read(&bundle.join(CONFIG), MAX_CONFIG_BYTES) {
+        Ok(bytes) => sha256_hex(&bytes),
+        Err(error) => quote(&error.to_string()),
+    };
+    if found == expected {
+        return Ok(());
     }
-    let found =
-        bundle::read(&bundle.join(CONFIG), MAX_CONFIG_BYTES).map(|bytes| sha256_hex(&bytes));
-    match found {
-        Ok(found) if found == admission.config_sha256 => Ok(()),
-        other => {
-            let docket = docket()?;
-            let found = other.unwrap_or_else(|error| quote(&error.to_string()));
-            let refusal = Refusal::new(
-                Code::ConfigChanged,
-                docket.subject(),
-                admission.config_sha256.clone(),
-                found,
-            );
-            Err(docket.stop(refusal.into()))
-        }
+    Err(Refusal::new(
+        Code::ConfigChanged,
+        "config.json in the bundle",
+        expected,
+        found,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_changed_when_the_file_is_another_or_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CONFIG);
+        std::fs::write(&path, b"{}").unwrap();
+        let digest = sha256_hex(b"{}");
+        unchanged(&digest, dir.path()).unwrap();
+        std::fs::write(&path, b"{ }").unwrap();
+        assert_eq!(
+            unchanged(&digest, dir.path()).unwrap_err().code,
+            Code::ConfigChanged
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            unchanged(&digest, dir.path()).unwrap_err().code,
+            Code::ConfigChanged
+        );
+    }
+
+    #[test]
+    fn knows_whether_processes_can_outlive_init() {
+        let shares = |namespaces: &str| {
+            let text =
+                format!("{{\"ociVersion\":\"1.0.2\",\"linux\":{{\"namespaces\":{namespaces}}}}}");
+            shares_pid_namespace(&OciConfig::parse(text.as_bytes()).unwrap())
+        };
+        assert!(!shares(r#"[{"type":"pid"}]"#));
+        assert!(shares(r#"[{"type":"pid","path":"/proc/7/ns/pid"}]"#));
+        assert!(shares(r#"[{"type":"ipc"}]"#));
     }
 }

@@ -11,7 +11,7 @@ use super::{Container, Lifecycle, Phase, Process, Shim, Slot};
 use crate::events::topic;
 use crate::launch::{self, Admission};
 use crate::mount;
-use crate::options::{self, RuntimeOptions};
+use crate::options::RuntimeOptions;
 use crate::runtime::Runtime;
 use crate::status::TaskError;
 use crate::stdio::{ConsoleSocket, Streams};
@@ -91,12 +91,9 @@ impl Shim {
         let id = request.id.clone();
         let bundle = PathBuf::from(&request.bundle);
         verify_bundle(&bundle, &self.settings.namespace, &id)?;
-        let options = match request.options.as_ref() {
-            Some(any) => options::decode(Some(any))?,
-            None => self.settings.default_options.clone(),
-        };
         let restore = !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty();
         let launch = launch::Launch::open(&self.settings.namespace, &id, &bundle, restore)?;
+        let options = launch.options(request.options.as_ref(), &self.settings.default_options)?;
         let decided = launch.decide().await?;
         let rootfs = bundle.join("rootfs");
         mount_rootfs(&request.rootfs, &rootfs, undo)?;

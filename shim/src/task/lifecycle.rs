@@ -25,7 +25,7 @@ impl Shim {
             container.init.expect(Phase::Created, "start", &id)?;
             Ok((container.admission.clone(), container.bundle.clone()))
         })?;
-        launch::recheck(&admission, &bundle)?;
+        launch::recheck(&admission, &bundle).await?;
         let call = self.with(&id, |container| {
             container.init.phase = Phase::Starting;
             Ok(container.runtime.plain("start", &id))

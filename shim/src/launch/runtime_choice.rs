@@ -1,0 +1,95 @@
+//! Which OCI runtime a launch gets: what the request may choose, and what is trusted.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_gate::{Code, Refusal, quote};
+use protobuf::well_known_types::any::Any;
+
+use crate::options::{self, RuntimeOptions};
+
+/// The options of the request, or else `fallback`.
+///
+/// # Errors
+///
+/// `options-unknown`: options that are not understood are refused, never ignored.
+pub(super) fn chosen(
+    any: Option<&Any>,
+    fallback: &RuntimeOptions,
+) -> Result<RuntimeOptions, Refusal> {
+    let Some(any) = any else {
+        return Ok(fallback.clone());
+    };
+    options::decode(Some(any)).map_err(|error| {
+        Refusal::new(
+            Code::OptionsUnknown,
+            "runtime options",
+            "'containerd.runc.v1.Options' or 'runtimeoptions.v1.Options'",
+            quote(&crate::log::chain(&error)),
+        )
+    })
+}
+
+/// The program that `options` name, or else the node's.
+///
+/// # Errors
+///
+/// `runtime-untrusted`: somebody other than root could change it, or it is not there.
+pub(super) fn trusted(options: &RuntimeOptions, node_default: &str) -> Result<PathBuf, Refusal> {
+    let named = Some(options.binary_name.as_str()).filter(|name| !name.is_empty());
+    let name = named.unwrap_or(node_default);
+    match portcullis_host::runtime_binary(Path::new(name)) {
+        Ok(binary) => Ok(binary.path().to_owned()),
+        Err(error) => Err(Refusal::new(
+            Code::RuntimeUntrusted,
+            format!("OCI runtime {}", quote(name)),
+            "a program that root owns and nobody else can write",
+            quote(&crate::log::chain(&error)),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn options_unknown_when_the_type_is_not_one_of_ours() {
+        let any = Any {
+            type_url: "evil.Options".to_owned(),
+            ..Any::default()
+        };
+        let refusal = chosen(Some(&any), &RuntimeOptions::default()).unwrap_err();
+        assert_eq!(refusal.code, Code::OptionsUnknown);
+        assert!(refusal.found.contains("evil.Options"), "{}", refusal.found);
+    }
+
+    #[test]
+    fn takes_the_servers_options_where_a_request_has_none() {
+        let fallback = RuntimeOptions {
+            binary_name: "crun".to_owned(),
+            ..RuntimeOptions::default()
+        };
+        assert_eq!(chosen(None, &fallback).unwrap(), fallback);
+    }
+
+    #[test]
+    fn runtime_untrusted_when_others_can_write_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runc");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let named = path.display().to_string();
+        let options = RuntimeOptions {
+            binary_name: named,
+            ..RuntimeOptions::default()
+        };
+        assert_eq!(
+            trusted(&options, "runc").unwrap_err().code,
+            Code::RuntimeUntrusted
+        );
+        let absent = trusted(&RuntimeOptions::default(), "no-such-runtime").unwrap_err();
+        assert_eq!(absent.code, Code::RuntimeUntrusted);
+    }
+}
