@@ -54,6 +54,15 @@ fn verify(arguments: &Arguments, begun: Instant) -> u8 {
         tell(&no_randomness().to_string(), Severity::Error);
         return EXIT_INTERNAL;
     };
+    // Runtimes start hooks in the bundle, which the container's owner may have filled. Nothing
+    // here is looked up relative to it, and so it stays.
+    if let Err(error) = std::env::set_current_dir("/") {
+        tell(
+            &format!("portcullis-hook: cannot change to directory '/': {error}"),
+            Severity::Error,
+        );
+        return EXIT_INTERNAL;
+    }
     match verification::run(arguments, id, begun) {
         Ok(None) => 0,
         Ok(Some(would_refuse)) => {

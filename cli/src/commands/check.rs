@@ -33,7 +33,8 @@ const PROFILE: &str = "portcullis.dev/profile";
 /// Say whether an OCI configuration would start here, and how hardening would change it.
 ///
 /// Asks the agent and decides as a launch does, but starts nothing and records nothing. Ends with 0
-/// if it would start, with 1 if it would be refused, with 2 if that cannot be decided.
+/// if it is permitted, with 1 if it is refused, with 2 if that cannot be decided; in audit mode,
+/// where it would start all the same, too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -152,12 +152,6 @@ impl Client {
         &self.path
     }
 
-    /// Time that is left on this connection.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
     /// Sends `call` and waits for its reply.
     ///
     /// # Errors
@@ -242,7 +236,7 @@ impl Client {
 
     /// Time until the deadline, never zero: the kernel takes zero for no limit.
     fn time_left(&self) -> Result<Duration, ClientError> {
-        let left = self.remaining();
+        let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ClientError::TimedOut {
                 path: self.path.clone(),

@@ -86,6 +86,8 @@ impl FrameReader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn take(frames: &mut FrameReader) -> Option<String> {
@@ -145,5 +147,49 @@ mod tests {
         assert_eq!(take(&mut frames).as_deref(), Some("123"));
         assert_eq!(take(&mut frames).as_deref(), Some("456"));
         assert_eq!(take(&mut frames), None);
+    }
+
+    proptest! {
+        /// How the stream was cut on its way has no effect on the messages.
+        #[test]
+        fn gives_the_same_messages_however_the_bytes_arrive(
+            messages in prop::collection::vec("[a-z]{0,20}", 0..6),
+            cuts in prop::collection::vec(1_usize..12, 1..40),
+        ) {
+            let stream: Vec<u8> =
+                messages.iter().flat_map(|message| message.bytes().chain([0])).collect();
+            let mut frames = FrameReader::default();
+            let mut received = Vec::new();
+            let mut rest = stream.as_slice();
+            for cut in cuts.iter().cycle() {
+                let (piece, later) = rest.split_at((*cut).min(rest.len()));
+                frames.push(piece);
+                received.extend(std::iter::from_fn(|| take(&mut frames)));
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(received, messages);
+            prop_assert!(frames.is_empty());
+        }
+
+        #[test]
+        fn never_keeps_more_than_the_limit(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..16), 0..16),
+        ) {
+            let mut frames = FrameReader::with_limit(24);
+            for piece in pieces {
+                frames.push(&piece);
+                loop {
+                    match frames.next_frame() {
+                        Ok(Some(frame)) => prop_assert!(frame.len() <= 24),
+                        Ok(None) => break,
+                        Err(_) => return Ok(()),
+                    }
+                }
+                prop_assert!(frames.buffer.len() <= 24);
+            }
+        }
     }
 }

@@ -126,7 +126,6 @@ fn times_out_when_the_agent_does_not_read_the_call() {
 #[test]
 fn has_no_time_left_for_a_second_call_after_the_deadline() {
     let (mut client, _far) = pair(Duration::ZERO);
-    assert!(client.remaining().is_zero());
     let error = client.call(&Status {}).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
 }
