@@ -54,3 +54,31 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_xtask_in_the_documents_can_be_typed() {
+        let documents = [
+            include_str!("../../README.md"),
+            include_str!("../../CONTRIBUTING.md"),
+        ];
+        let lines = documents.iter().flat_map(|text| text.lines());
+        let typed: Vec<&str> = lines
+            .filter(|line| line.starts_with("cargo xtask "))
+            .collect();
+        assert!(typed.len() >= 3, "this test would not notice");
+        for line in typed {
+            let words = line.split_whitespace().skip(1);
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}
