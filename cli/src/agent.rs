@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_client::snapshot::{Asked, GRACE, unavailable};
+use portcullis_client::snapshot::{Asked, GRACE, PendingSnapshot, unavailable};
 use portcullis_client::{AgentError, Client, ClientError, Method};
 use portcullis_config::paths;
 use portcullis_gate::{Snapshot, Unavailable};
@@ -27,7 +27,8 @@ pub(crate) fn call<M: Method>(method: &M, allowed: Duration) -> Result<M::Reply,
 pub(crate) fn snapshot(deadline: Duration) -> Result<Snapshot, Unavailable> {
     Client::connect(Path::new(paths::SOCKET), deadline.saturating_add(GRACE))
         .map_err(|error| unavailable(&error, &asked(deadline)))
-        .and_then(|mut client| client.snapshot(deadline))
+        .and_then(|client| client.ask_snapshot(deadline))
+        .and_then(PendingSnapshot::wait)
 }
 
 const fn asked(deadline: Duration) -> Asked<'static> {

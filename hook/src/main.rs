@@ -16,6 +16,7 @@
 //! Layer 2: may use layer 0, `client`, `host` and `config`; no async runtime, no TPM library.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod arguments;
 mod bundle;
 mod settings;

@@ -1,30 +1,25 @@
 //! The decision about one container, from its state to its record.
 
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_attestation::boot_id::BootId;
-use portcullis_client::record::RecordError;
-use portcullis_client::snapshot::{Asked, GRACE, unavailable};
-use portcullis_client::{Client, ClientError};
-use portcullis_config::{Config, Mode, paths};
+use portcullis_client::snapshot::PendingSnapshot;
+use portcullis_config::{Config, Mode};
 use portcullis_gate::record::{ConfigDigests, LaunchRecord, Operation};
 use portcullis_gate::{
-    Code, Decision, Kind, LaunchRequest, Moment, RecordId, Refusal, Refusals, Snapshot,
-    Unavailable, quote,
+    Code, Decision, Kind, LaunchRequest, Moment, RecordId, Refusal, Refusals, Unavailable, quote,
 };
 use portcullis_hardening::{Hardened, OciConfig, harden};
 use portcullis_host::FactsPolicy;
 use sha2::{Digest as _, Sha256};
 
+use crate::agent;
 use crate::arguments::Arguments;
 use crate::bundle::Bundle;
 use crate::settings::{self, Demands};
 use crate::state::{self, State};
-
-/// A record is a few kilobytes; the ledger writes it to disk before it answers.
-const RECORD_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Decides. `Ok(None)` is permission; `Ok(Some(_))` too, in audit mode, and says what enforcing
 /// would refuse.
@@ -40,6 +35,7 @@ pub(crate) fn run(
     let deadline = begun.checked_add(arguments.deadline).unwrap_or(begun);
     let state = state::parse(&state::receive(std::io::stdin().lock(), deadline)?)?;
     let config = portcullis_config::load()?;
+    let snapshot = agent::ask(config.snapshot_deadline, deadline);
     let bundle = Bundle::read(&state.bundle)?;
     let launch = Launch {
         config: &config,
@@ -62,7 +58,7 @@ pub(crate) fn run(
         settings::demands(&config, namespace, &bundle.config, unix_s()).and_then(|demands| {
             record.profile = Some(demands.effective.profile.clone());
             record.relaxations = demands.relaxations.names().map(str::to_owned).collect();
-            launch.judge(&demands, &mut record)
+            launch.judge(&demands, snapshot, &mut record)
         });
     record.latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     launch.conclude(judged, record)
@@ -79,26 +75,25 @@ struct Launch<'a> {
 // === impl Launch ===
 
 impl Launch<'_> {
-    /// A connection for one call. It never outlives the hook's own deadline. Each call has its own,
-    /// so that an answer that comes too late is not taken for the next one's.
-    fn connect(&self, wanted: Duration) -> Result<Client, ClientError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        Client::connect(Path::new(paths::SOCKET), wanted.min(left))
-    }
-
-    /// Everything against this container. Both halves are judged, so that all reasons are known.
-    fn judge(&self, demands: &Demands<'_>, record: &mut LaunchRecord) -> Result<(), Refusals> {
-        let host = match self.ask_gate(demands)? {
+    /// Everything against this container. Both halves are judged, so that all reasons are known;
+    /// the container's first, while the TPM is read.
+    fn judge(
+        &self,
+        demands: &Demands<'_>,
+        snapshot: Result<PendingSnapshot, Unavailable>,
+        record: &mut LaunchRecord,
+    ) -> Result<(), Refusals> {
+        let container = if self.config.hook.require_hardened {
+            self.examine(demands)
+        } else {
+            Ok(())
+        };
+        let host = match self.decide(demands, snapshot)? {
             Decision::Permitted(permit) => {
                 record.verdict_sha256 = Some(permit.verdict_sha256);
                 Ok(())
             }
             Decision::Refused(refusals) | Decision::Undecided(refusals) => Err(refusals),
-        };
-        let container = if self.config.hook.require_hardened {
-            self.examine(demands)
-        } else {
-            Ok(())
         };
         match (host, container) {
             (Err(mut host), Err(container)) => {
@@ -109,7 +104,11 @@ impl Launch<'_> {
         }
     }
 
-    fn ask_gate(&self, demands: &Demands<'_>) -> Result<Decision, Refusals> {
+    fn decide(
+        &self,
+        demands: &Demands<'_>,
+        snapshot: Result<PendingSnapshot, Unavailable>,
+    ) -> Result<Decision, Refusals> {
         let keys = portcullis_config::trusted_keys()?;
         let boot_id = portcullis_host::boot_id().map_err(|error| error.refusal())?;
         let boot_id = BootId::parse(&boot_id).ok_or_else(|| {
@@ -125,7 +124,7 @@ impl Launch<'_> {
             subject: self.subject(),
             require_tags: demands.require_tags.clone(),
         };
-        let snapshot = self.snapshot();
+        let snapshot = snapshot.and_then(PendingSnapshot::wait);
         let moment = Moment {
             unix_s: unix_s(),
             boot_id,
@@ -139,20 +138,6 @@ impl Launch<'_> {
             snapshot.as_ref(),
             &moment,
         ))
-    }
-
-    fn snapshot(&self) -> Result<Snapshot, Unavailable> {
-        let deadline = self.config.snapshot_deadline;
-        match self.connect(deadline.saturating_add(GRACE)) {
-            Ok(mut client) => client.snapshot(deadline),
-            Err(error) => Err(unavailable(
-                &error,
-                &Asked {
-                    socket: paths::SOCKET,
-                    deadline,
-                },
-            )),
-        }
     }
 
     /// Refuses a configuration that hardening would refuse, or still change.
@@ -212,27 +197,19 @@ impl Launch<'_> {
     ) -> Result<Option<Refusals>, Refusals> {
         let audit = self.config.mode == Mode::Audit;
         let Err(refusals) = judged else {
-            return match (self.keep(&record), audit) {
+            return match (agent::keep(&record, self.deadline), audit) {
                 (Ok(()), _) => Ok(None),
                 (Err(failed), true) => Ok(Some(failed.into())),
                 (Err(failed), false) => Err(failed.into()),
             };
         };
         // The refusal stands, whether it could be recorded or not: its line is in the system log.
-        let _best_effort = self.keep(&record.refused(&refusals, audit));
+        let _best_effort = agent::keep(&record.refused(&refusals, audit), self.deadline);
         if audit && refusals.iter().all(|refusal| refusal.kind() != Kind::Fault) {
             Ok(Some(refusals))
         } else {
             Err(refusals)
         }
-    }
-
-    fn keep(&self, record: &LaunchRecord) -> Result<(), Refusal> {
-        self.connect(RECORD_DEADLINE)
-            .map_err(RecordError::Call)
-            .and_then(|mut client| client.record(record))
-            .map(|_sequence| ())
-            .map_err(|error| error.refusal())
     }
 }
 

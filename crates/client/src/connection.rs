@@ -167,23 +167,17 @@ impl Client {
 
     /// Sends the bytes of one call and returns the bytes of its reply, without the NUL.
     pub(crate) fn exchange(&mut self, call: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.send(call)?;
+        self.next_reply()
+    }
+
+    /// Sends the bytes of one call.
+    pub(crate) fn send(&mut self, mut rest: &[u8]) -> Result<(), ClientError> {
         if !self.frames.is_empty() {
             return Err(ClientError::Unsolicited {
                 path: self.path.clone(),
             });
         }
-        self.send(call)?;
-        let mut chunk = [0_u8; READ_BYTES];
-        loop {
-            if let Some(frame) = self.frames.next_frame().map_err(ClientError::Oversized)? {
-                return Ok(frame);
-            }
-            let count = self.receive(&mut chunk)?;
-            self.frames.push(chunk.get(..count).unwrap_or_default());
-        }
-    }
-
-    fn send(&mut self, mut rest: &[u8]) -> Result<(), ClientError> {
         while !rest.is_empty() {
             let left = self.time_left()?;
             let written = self
@@ -207,6 +201,18 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Waits for the bytes of the next reply, without the NUL.
+    pub(crate) fn next_reply(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut chunk = [0_u8; READ_BYTES];
+        loop {
+            if let Some(frame) = self.frames.next_frame().map_err(ClientError::Oversized)? {
+                return Ok(frame);
+            }
+            let count = self.receive(&mut chunk)?;
+            self.frames.push(chunk.get(..count).unwrap_or_default());
+        }
     }
 
     fn receive(&mut self, chunk: &mut [u8]) -> Result<usize, ClientError> {

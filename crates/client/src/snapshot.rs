@@ -22,6 +22,15 @@ pub struct Asked<'a> {
     pub deadline: Duration,
 }
 
+/// A snapshot that was asked for; the caller may do other work while the TPM is read.
+#[derive(Debug)]
+#[must_use]
+pub struct PendingSnapshot {
+    client: Client,
+    socket: String,
+    deadline: Duration,
+}
+
 /// Encodes the call, its terminating NUL included.
 #[must_use]
 pub fn call(deadline: Duration) -> Vec<u8> {
@@ -131,25 +140,49 @@ impl Asked<'_> {
 // === impl Client ===
 
 impl Client {
-    /// Asks for a snapshot; `deadline` is the time the agent has for it.
+    /// Asks for a snapshot and returns at once; `deadline` is the time the agent has for it.
     ///
     /// Connect with [`GRACE`] more than that: then the agent's own word about a TPM that did not
     /// answer arrives, and not only the end of the connection's time.
     ///
     /// # Errors
     ///
-    /// Why there is none. The launch is undecided then.
-    pub fn snapshot(
-        &mut self,
-        deadline: Duration,
-    ) -> Result<portcullis_gate::Snapshot, Unavailable> {
+    /// Why there will be none. The launch is undecided then.
+    pub fn ask_snapshot(mut self, deadline: Duration) -> Result<PendingSnapshot, Unavailable> {
         let socket = self.path().display().to_string();
+        match self.send(&call(deadline)) {
+            Ok(()) => Ok(PendingSnapshot {
+                client: self,
+                socket,
+                deadline,
+            }),
+            Err(error) => Err(unavailable(
+                &error,
+                &Asked {
+                    socket: &socket,
+                    deadline,
+                },
+            )),
+        }
+    }
+}
+
+// === impl PendingSnapshot ===
+
+impl PendingSnapshot {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none. The launch is undecided then.
+    pub fn wait(mut self) -> Result<portcullis_gate::Snapshot, Unavailable> {
         let asked = Asked {
-            socket: &socket,
-            deadline,
+            socket: &self.socket,
+            deadline: self.deadline,
         };
         let frame = self
-            .exchange(&call(deadline))
+            .client
+            .next_reply()
             .map_err(|error| unavailable(&error, &asked))?;
         parse_reply(&frame, &asked)
     }
