@@ -30,7 +30,7 @@ fn typed(text: &str) -> Vec<String> {
             "```sh" => inside = true,
             "```" => inside = false,
             _ if inside && !line.is_empty() && !line.starts_with('#') => {
-                lines.push(line.to_owned())
+                lines.push(line.to_owned());
             }
             _ => {}
         }
