@@ -1,6 +1,6 @@
 //! What a test leaves in its world: processes, mounts, sockets, cgroups.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use crate::wait;
 /// Everything of the four kinds that exists in this world right now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
-    things: BTreeSet<String>,
+    /// What tells a thing from all others, and how to call it.
+    things: BTreeMap<String, String>,
 }
 
 /// What is there and was not there before.
@@ -26,7 +27,7 @@ impl Census {
     /// Counts what is there.
     #[must_use]
     pub fn take() -> Self {
-        let mut things = BTreeSet::new();
+        let mut things = BTreeMap::new();
         processes(&mut things);
         mounts(&mut things);
         sockets(&mut things);
@@ -39,13 +40,9 @@ impl Census {
     /// What is there now and was not there at this census.
     #[must_use]
     pub fn remains(&self) -> Remains {
-        Remains(
-            Self::take()
-                .things
-                .difference(&self.things)
-                .cloned()
-                .collect(),
-        )
+        let mut now = Self::take().things;
+        now.retain(|key, _| !self.things.contains_key(key));
+        Remains(now.into_values().collect())
     }
 
     /// Waits until nothing is there that was not there at this census.
@@ -67,47 +64,69 @@ impl fmt::Display for Remains {
     }
 }
 
+/// Adds a thing that its name tells from all others.
+fn add(things: &mut BTreeMap<String, String>, name: String) {
+    things.insert(name.clone(), name);
+}
+
 /// Processes of this process namespace, except this one, with their names.
-fn processes(things: &mut BTreeSet<String>) {
+fn processes(things: &mut BTreeMap<String, String>) {
     let own = std::process::id().to_string();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        if let Ok(command) = fs::read_to_string(entry.path().join("comm")) {
-            things.insert(format!("process {name} ({})", command.trim()));
-        }
+        // A process changes its name when it executes a program, and a number is used again.
+        let (Ok(command), Some(start)) = (
+            fs::read_to_string(entry.path().join("comm")),
+            start_of(&entry.path()),
+        ) else {
+            continue;
+        };
+        let key = format!("process {name} since {start}");
+        things.insert(key, format!("process {name} ({})", command.trim()));
     }
 }
 
-fn mounts(things: &mut BTreeSet<String>) {
+/// When a process started, in clock ticks since boot: the twentieth field after its name.
+///
+/// Sample of `/proc/PID/stat`: `7 (sh) S 1 7 7 0 -1 4194560 100 0 0 0 1 0 0 0 20 0 1 0 8331 …`.
+fn start_of(process: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19)?.parse().ok()
+}
+
+fn mounts(things: &mut BTreeMap<String, String>) {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    things.extend(points.map(|point| format!("mount {point}")));
+    for point in points {
+        add(things, format!("mount {point}"));
+    }
 }
 
 /// Listening sockets that have a path and whose file still exists.
 ///
 /// Sample: `0000000000000000: 00000002 00000000 00010000 0001 01 1234 /run/a.sock`.
-fn sockets(things: &mut BTreeSet<String>) {
+fn sockets(things: &mut BTreeMap<String, String>) {
     let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     for line in text.lines().skip(1) {
         let mut fields = line.split_whitespace();
         let listens = fields.nth(3).is_some_and(|flags| flags == "00010000");
         if let (true, Some(path)) = (listens, fields.nth(3)) {
-            things.insert(format!("socket {path}"));
+            add(things, format!("socket {path}"));
         }
     }
 }
 
 /// Cgroups of containers. Those at the top (`default`, `k8s.io`) are the containerd
 /// namespaces'; runtimes make them on the way and leave them for the next container.
-fn groups(at: &Path, things: &mut BTreeSet<String>) {
+fn groups(at: &Path, things: &mut BTreeMap<String, String>) {
     for namespace in folders(at) {
         let mut below = folders(&namespace);
         while let Some(group) = below.pop() {
-            things.insert(format!("cgroup {}", group.display()));
+            add(things, format!("cgroup {}", group.display()));
             below.extend(folders(&group));
         }
     }
