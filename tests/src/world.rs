@@ -169,7 +169,10 @@ pub fn run_test(
     if output.status.success() && finished {
         return Ok(());
     }
-    println!("{}{}", text[0], text[1]);
+    // Set off, so that nobody takes its lines for those of the outer run.
+    for line in text.iter().flat_map(|text| text.lines()) {
+        println!("| {line}");
+    }
     print_logs(&scratch.path().join("log"));
     Err(Failure::new(if output.status.success() {
         format!("no test named '{test}' ran inside the world")
@@ -207,7 +210,7 @@ fn print_logs(folder: &Path) {
         let tail = lines.len().saturating_sub(LINES);
         println!("--- end of {}", entry.path().display());
         for line in lines.into_iter().skip(tail) {
-            println!("{line}");
+            println!("| {line}");
         }
     }
 }

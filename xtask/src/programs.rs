@@ -8,9 +8,11 @@ use crate::step::{self, Failed, Outcome};
 use crate::workspace::Workspace;
 
 /// Static and at a fixed address: the fastest to start, by a factor of two. Nothing unwinds where
-/// a panic aborts, so the tables for it, a tenth of the program, are left out.
-const STATIC_FLAGS: &str =
-    "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no";
+/// a panic aborts, so the tables for it, a tenth of the program, are left out. Random numbers come
+/// from the system call: a static program cannot look it up in libc and would open /dev/urandom.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static \
+                            -C force-unwind-tables=no \
+                            --cfg getrandom_backend=\"linux_getrandom\"";
 /// The profile of the static programs, which stay in memory for each pod.
 const STATIC_PROFILE: &str = "small";
 /// Static programs and their packages.

@@ -18,10 +18,10 @@ impl Tally {
     /// `     Summary [   1.2s] 12 tests run: 11 passed (1 slow), 1 failed, 3 skipped` (nextest).
     pub(crate) fn read(&mut self, line: &str) {
         let line = without_colour(line);
-        let line = line.trim_start();
-        if line.starts_with("test result: ") || line.starts_with("Summary [") {
-            self.passed += number_before(line, "passed");
-            self.failed += number_before(line, "failed") + number_before(line, "timed out");
+        // What a failed test has printed is indented by nextest, and may be a runner's line too.
+        if line.starts_with("test result: ") || line.trim_start().starts_with("Summary [") {
+            self.passed += number_before(&line, "passed");
+            self.failed += number_before(&line, "failed") + number_before(&line, "timed out");
         }
     }
 }
@@ -76,6 +76,13 @@ mod tests {
                 failed: 0
             }
         );
+    }
+
+    #[test]
+    fn what_a_test_prints_is_not_a_result() {
+        let mut tally = Tally::default();
+        tally.read("    test result: FAILED. 0 passed; 1 failed; 0 ignored");
+        assert_eq!(tally, Tally::default());
     }
 
     #[test]
