@@ -13,7 +13,7 @@ use crate::relaxation::Relaxation;
 const CRI_NAMESPACE_ANNOTATION: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// The containerd namespace in which, and only in which, that annotation is believed.
-const CRI_CONTAINERD_NAMESPACE: &str = "k8s.io";
+pub(crate) const CRI_CONTAINERD_NAMESPACE: &str = "k8s.io";
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 
 mod config;
 mod defaults;
+mod demands;
 mod duration;
 mod keys;
 mod load;
@@ -23,6 +24,7 @@ pub use config::{
     AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, Mode, NamespacePolicy,
     RuntimeConfig, namespace_of,
 };
+pub use demands::Demands;
 pub use load::{
     ReferenceFile, load, load_from, parse, reference_values, reference_values_from, trusted_keys,
     trusted_keys_from,

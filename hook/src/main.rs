@@ -19,7 +19,7 @@
 mod agent;
 mod arguments;
 mod bundle;
-mod settings;
+mod names;
 mod state;
 mod system_log;
 mod verification;

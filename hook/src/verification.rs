@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_attestation::boot_id::BootId;
 use portcullis_client::snapshot::PendingSnapshot;
-use portcullis_config::{Config, Mode};
+use portcullis_config::{Config, Demands, Mode};
 use portcullis_gate::record::{ConfigDigests, LaunchRecord, Operation};
 use portcullis_gate::{
     Code, Decision, Kind, LaunchRequest, Moment, RecordId, Refusal, Refusals, Unavailable, quote,
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::agent;
 use crate::arguments::Arguments;
 use crate::bundle::Bundle;
-use crate::settings::{self, Demands};
+use crate::names;
 use crate::state::{self, State};
 
 /// Decides. `Ok(None)` is permission; `Ok(Some(_))` too, in audit mode, and says what enforcing
@@ -44,9 +44,9 @@ pub(crate) fn run(
         deadline,
     };
 
-    let namespace = settings::namespace(&bundle.config, arguments.namespace.as_deref());
+    let namespace = names::namespace(&bundle.config, arguments.namespace.as_deref());
     let given = arguments.namespace.as_deref();
-    let container = settings::container(&state.id, given, &bundle.config);
+    let container = names::container(&state.id, given, &bundle.config);
     let mut record = LaunchRecord::new(id, Operation::Hook, config.node_name.clone(), container);
     let digest = hex(&Sha256::digest(&bundle.bytes));
     record.config_sha256 = Some(ConfigDigests {
@@ -54,10 +54,10 @@ pub(crate) fn run(
         after: digest,
     });
 
-    let judged =
-        settings::demands(&config, namespace, &bundle.config, unix_s()).and_then(|demands| {
+    let judged = config
+        .demands_in(namespace, |name| bundle.config.annotation(name))
+        .and_then(|demands| {
             record.profile = Some(demands.effective.profile.clone());
-            record.relaxations = demands.relaxations.names().map(str::to_owned).collect();
             launch.judge(&demands, snapshot, &mut record)
         });
     record.latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);

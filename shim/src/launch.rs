@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_config::{Config, Effective, Mode};
+use portcullis_config::{Config, Mode};
 use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Operation};
 use portcullis_gate::{
-    Code, Decision, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
+    Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
 };
-use portcullis_hardening::{Change, OciConfig, Profile, Relaxations, harden};
+use portcullis_hardening::{Change, Hardened, OciConfig, Relaxations, harden};
 use portcullis_host::FactsPolicy;
 use protobuf::well_known_types::any::Any;
 
@@ -28,12 +28,6 @@ pub(crate) use clamp::{admit_exec, admit_update};
 pub(crate) use created::Created;
 use docket::Docket;
 
-/// Annotation by which a pod asks for more tags than the node does.
-const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
-
-/// Annotation by which a pod asks for a stricter profile than the node does.
-const PROFILE: &str = "portcullis.dev/profile";
-
 /// What a launch is about, before anything was decided.
 #[derive(Debug)]
 pub(crate) struct Launch {
@@ -50,8 +44,17 @@ pub(crate) struct Launch {
 pub(crate) struct Decided {
     launch: Launch,
     permit: Option<Permit>,
-    /// What the pod asked for beyond node policy; execs are held to it too.
+    terms: Terms,
+}
+
+/// What this container must meet. Fixed at Create: later changes of node policy hold for the
+/// next one.
+#[derive(Debug)]
+struct Terms {
+    policy: LaunchPolicy,
+    profile: String,
     require_tags: Vec<Requirement>,
+    relaxations: Relaxations,
 }
 
 // === impl Launch ===
@@ -127,18 +130,13 @@ impl Launch {
             // In audit mode too: going on would start the image afresh instead of restoring it.
             return Err(self.docket.refuse_always(refusal.into()).await);
         }
-        let effective = match self.effective() {
-            Ok(effective) => effective,
+        let terms = match self.terms() {
+            Ok(terms) => terms,
             Err(refusals) => return Err(self.docket.refuse_always(refusals).await),
         };
-        self.docket.record.profile = Some(effective.profile.clone());
-        let permit = match ask_gate(
-            &self.docket,
-            &effective.policy,
-            effective.require_tags.clone(),
-        )
-        .await
-        {
+        self.docket.record.profile = Some(terms.profile.clone());
+        self.docket.record.relaxations = terms.relaxations.names().map(str::to_owned).collect();
+        let permit = match ask_gate(&self.docket, &terms.policy, &terms.require_tags).await {
             Ok(Decision::Permitted(permit)) => {
                 self.docket.record.verdict_sha256 = Some(permit.verdict_sha256.clone());
                 Some(permit)
@@ -149,60 +147,42 @@ impl Launch {
             }
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
-        let require_tags = effective.require_tags;
         Ok(Decided {
             launch: self,
             permit,
-            require_tags,
+            terms,
         })
     }
 
     /// Node policy for this container, tightened by what its pod asks for.
-    fn effective(&self) -> Result<Demands, Refusals> {
-        let mut effective = self.docket.effective();
-        if let Some(wanted) = self.oci.annotation(PROFILE) {
-            effective.tighten_profile(wanted)?;
-        }
-        let require_tags = match self.oci.annotation(REQUIRE_TAGS).map(Requirement::parse) {
-            None => Vec::new(),
-            Some(Ok(requirement)) => vec![requirement],
-            Some(Err(error)) => {
-                return Err(Refusal::new(
-                    Code::TagRequirementMalformed,
-                    format!("annotation '{REQUIRE_TAGS}'"),
-                    "a Kubernetes label selector",
-                    quote(&error.to_string()),
-                )
-                .into());
-            }
-        };
-        Ok(Demands {
-            policy: effective.policy,
-            profile: effective.profile,
-            require_tags,
+    fn terms(&self) -> Result<Terms, Refusals> {
+        let docket = &self.docket;
+        let namespace = &docket.record.container.namespace;
+        let annotation = |name: &str| self.oci.annotation(name);
+        let demands = docket
+            .config
+            .demands(namespace, annotation, docket::unix_s())?;
+        Ok(Terms {
+            policy: demands.effective.policy,
+            profile: demands.effective.profile,
+            require_tags: demands.require_tags,
+            relaxations: demands.relaxations,
         })
     }
-}
-
-/// What this launch must meet.
-struct Demands {
-    policy: portcullis_gate::LaunchPolicy,
-    profile: String,
-    require_tags: Vec<Requirement>,
 }
 
 /// The gate's decision on a live snapshot.
 async fn ask_gate(
     docket: &Docket,
-    policy: &portcullis_gate::LaunchPolicy,
-    require_tags: Vec<Requirement>,
+    policy: &LaunchPolicy,
+    require_tags: &[Requirement],
 ) -> Result<Decision, Refusals> {
     let keys = portcullis_config::trusted_keys()?;
     let moment = docket::moment()?;
     let request = LaunchRequest {
         node: docket.config.node_name.clone(),
         subject: docket.subject(),
-        require_tags,
+        require_tags: require_tags.to_vec(),
     };
     let snapshot = agent::snapshot(docket.config.snapshot_deadline).await;
     Ok(portcullis_gate::decide(
@@ -236,7 +216,7 @@ impl Decided {
             Ok(binary) => binary,
             Err(refusal) => return Err(docket.refuse_always(refusal.into()).await),
         };
-        let (config, baseline) = match hardened(docket, &self.launch.oci, rootfs) {
+        let (config, baseline) = match hardened(docket, &self.terms, &self.launch.oci, rootfs) {
             Ok(hardened) => {
                 docket.record.changes = hardened.changes.iter().map(change_record).collect();
                 (hardened.config, Some(hardened.baseline))
@@ -270,8 +250,8 @@ impl Decided {
             namespace: docket.record.container.namespace.clone(),
             container: docket.record.container.clone(),
             permit: self.permit,
-            require_tags: self.require_tags,
-            policy: docket.effective().policy,
+            require_tags: self.terms.require_tags,
+            policy: self.terms.policy,
             baseline: baseline.filter(|_| !audit),
             config_sha256: after,
             audit,
@@ -285,15 +265,11 @@ impl Decided {
 /// The profile's view of the configuration.
 fn hardened(
     docket: &Docket,
+    terms: &Terms,
     oci: &OciConfig,
     rootfs: &Path,
-) -> Result<portcullis_hardening::Hardened, Refusals> {
-    let profile_name = docket
-        .record
-        .profile
-        .as_deref()
-        .unwrap_or(&docket.config.default_profile);
-    let profile: Profile = portcullis_config::profile(profile_name)?;
+) -> Result<Hardened, Refusals> {
+    let profile = portcullis_config::profile(&terms.profile)?;
     let policy = FactsPolicy {
         mounts_allow: docket
             .config
@@ -306,11 +282,7 @@ fn hardened(
     let facts = portcullis_host::open_rootfs(rootfs)
         .and_then(|fd| portcullis_host::facts(oci, Some(std::os::fd::AsFd::as_fd(&fd)), &policy))
         .map_err(|error| Refusals::from(error.refusal()))?;
-    let relaxations: Relaxations = docket
-        .relaxations(|name| oci.annotation(name))
-        .into_iter()
-        .collect();
-    harden(oci.clone(), &profile, &facts, &relaxations)
+    harden(oci.clone(), &profile, &facts, &terms.relaxations)
 }
 
 /// The hardened configuration, and what `delete` must know if this process is gone by then.
@@ -370,9 +342,4 @@ fn container_record<'a>(
         name: named("io.kubernetes.cri.container-name"),
         image: named("io.kubernetes.cri.image-name"),
     }
-}
-
-/// The effective settings of a docket's namespace.
-fn effective_of<'a>(config: &'a Config, policy_namespace: &str) -> Effective<'a> {
-    config.effective(policy_namespace)
 }

@@ -15,7 +15,7 @@ mod cgroup;
 mod delete;
 mod events;
 mod group;
-mod info;
+mod introspection;
 mod launch;
 mod log;
 mod metrics;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             );
             Ok(())
         }
-        Action::Info => info::run().map_err(Into::into),
+        Action::Info => introspection::run().map_err(Into::into),
         Action::Start => start::run(&args).map_err(Into::into),
         Action::Delete => delete::run(&args).map_err(Into::into),
     };

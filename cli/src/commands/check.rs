@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_attestation::boot_id::BootId;
-use portcullis_config::{Config, Effective, Mode, namespace_of};
-use portcullis_gate::{
-    Code, Decision, LaunchRequest, Moment, Refusal, Refusals, Requirement, quote,
-};
-use portcullis_hardening::{Hardened, OciConfig, Relaxations, harden};
+use portcullis_config::{Config, Demands, Mode, namespace_of};
+use portcullis_gate::{Code, Decision, LaunchRequest, Moment, Refusal, Refusals, quote};
+use portcullis_hardening::{Hardened, OciConfig, harden};
 use portcullis_host::FactsPolicy;
 
 use self::judgement::Judgement;
@@ -23,12 +21,6 @@ use crate::report::Report;
 
 /// A little more than the gate accepts, so that the gate's own refusal names the limit.
 const CONFIG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Annotation by which a pod asks for more tags than the node does.
-const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
-
-/// Annotation by which a pod asks for a stricter profile than the node does.
-const PROFILE: &str = "portcullis.dev/profile";
 
 /// Say whether an OCI configuration would start here, and how hardening would change it.
 ///
@@ -55,26 +47,16 @@ pub(crate) struct CheckArguments {
     rootfs: Option<PathBuf>,
 }
 
-/// What node policy and the configuration's own annotations ask for.
-struct Demands<'a> {
-    effective: Effective<'a>,
-    require_tags: Vec<Requirement>,
-    relaxations: Relaxations,
-}
-
 pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
     let bytes = files::read(&arguments.config, CONFIG_LIMIT_BYTES)?;
     let oci = OciConfig::parse(&bytes)?;
     let settings = portcullis_config::load()?;
     let namespace = namespace_of(&arguments.namespace, |name| oci.annotation(name)).to_owned();
     let now = clock::now_unix_s();
-    let demands = demands(
-        &settings,
-        &namespace,
-        &oci,
-        arguments.profile.as_deref(),
-        now,
-    )?;
+    let mut demands = settings.demands(&arguments.namespace, |name| oci.annotation(name), now)?;
+    if let Some(profile) = &arguments.profile {
+        profile.clone_into(&mut demands.effective.profile);
+    }
     let profile = demands.effective.profile.clone();
 
     let host = ask_gate(&settings, &demands, &arguments.config, now)?;
@@ -88,44 +70,6 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
         now_unix_s: now,
     };
     Ok(judgement.report())
-}
-
-fn demands<'a>(
-    settings: &'a Config,
-    namespace: &str,
-    oci: &OciConfig,
-    profile: Option<&str>,
-    now: u64,
-) -> Result<Demands<'a>, Refusals> {
-    let mut effective = settings.effective(namespace);
-    if let Some(wanted) = oci.annotation(PROFILE) {
-        effective.tighten_profile(wanted)?;
-    }
-    if let Some(profile) = profile {
-        profile.clone_into(&mut effective.profile);
-    }
-    let require_tags = match oci.annotation(REQUIRE_TAGS).map(Requirement::parse) {
-        None => Vec::new(),
-        Some(Ok(requirement)) => vec![requirement],
-        Some(Err(error)) => {
-            let subject = format!("annotation '{REQUIRE_TAGS}'");
-            let expected = "a Kubernetes label selector";
-            let found = quote(&error.to_string());
-            return Err(
-                Refusal::new(Code::TagRequirementMalformed, subject, expected, found).into(),
-            );
-        }
-    };
-    let image = oci
-        .annotation("io.kubernetes.cri.image-name")
-        .unwrap_or_default();
-    let digest = image.split_once('@').map_or("", |(_, digest)| digest);
-    let relaxations = effective.relaxations_for(digest, now).collect();
-    Ok(Demands {
-        effective,
-        require_tags,
-        relaxations,
-    })
 }
 
 /// The gate's decision about this host, with a live reading.

@@ -63,12 +63,6 @@ pub(crate) async fn admit_update(
 fn docket(admission: &Admission, operation: Operation) -> Result<Docket, TaskError> {
     let container = admission.container.clone();
     let mut docket = Docket::open(&admission.namespace, &container.id, operation)?;
-    let namespace = container.pod_namespace.clone();
-    docket.describe(|key| {
-        (key == "io.kubernetes.cri.sandbox-namespace")
-            .then_some(namespace.as_deref())
-            .flatten()
-    });
     docket.record.container = container;
     Ok(docket)
 }
@@ -86,8 +80,7 @@ async fn regate(docket: &mut Docket, admission: &Admission) -> Result<(), TaskEr
 }
 
 async fn live(docket: &Docket, admission: &Admission) -> Result<(), Refusals> {
-    let policy = docket.effective().policy;
-    match ask_gate(docket, &policy, admission.require_tags.clone()).await? {
+    match ask_gate(docket, &admission.policy, &admission.require_tags).await? {
         Decision::Permitted(_) => Ok(()),
         Decision::Refused(refusals) | Decision::Undecided(refusals) => Err(refusals),
     }

@@ -3,12 +3,12 @@
 use std::time::{Instant, SystemTime};
 
 use portcullis_attestation::boot_id::BootId;
-use portcullis_config::{Config, Effective, Mode, namespace_of};
+use portcullis_config::{Config, Mode};
 use portcullis_gate::record::{LaunchRecord, Operation};
 use portcullis_gate::{Code, Moment, RecordId, Refusal, Refusals, quote};
 use sha2::{Digest, Sha256};
 
-use super::{agent, container_record, effective_of};
+use super::{agent, container_record};
 use crate::log;
 use crate::status::TaskError;
 
@@ -18,7 +18,6 @@ pub(super) struct Docket {
     pub(super) config: Config,
     pub(super) record: LaunchRecord,
     id: RecordId,
-    policy_namespace: String,
     begun: Instant,
 }
 
@@ -42,44 +41,19 @@ impl Docket {
         })?;
         let container = container_record(namespace, container, |_| None);
         let record = LaunchRecord::new(id, operation, config.node_name.clone(), container);
-        let policy_namespace = namespace.to_owned();
         Ok(Self {
             config,
             record,
             id,
-            policy_namespace,
             begun: Instant::now(),
         })
     }
 
-    /// Learns pod and container names, and with them whose namespace policy applies.
+    /// Learns the names of pod and container.
     pub(super) fn describe<'a>(&mut self, annotation: impl Fn(&str) -> Option<&'a str>) {
         let container = &self.record.container;
         let (namespace, id) = (container.namespace.clone(), container.id.clone());
-        self.record.container = container_record(&namespace, &id, &annotation);
-        // Owned by the docket: the annotations live in the configuration.
-        let named = annotation("io.kubernetes.cri.sandbox-namespace").map(str::to_owned);
-        self.policy_namespace = namespace_of(&namespace, |_| named.as_deref()).to_owned();
-    }
-
-    /// The settings for this container's namespace.
-    pub(super) fn effective(&self) -> Effective<'_> {
-        effective_of(&self.config, &self.policy_namespace)
-    }
-
-    /// Relaxations that hold for this container, and a note of them in the record.
-    pub(super) fn relaxations<'a>(
-        &self,
-        annotation: impl Fn(&str) -> Option<&'a str>,
-    ) -> Vec<String> {
-        let image = annotation("io.kubernetes.cri.image-name").unwrap_or_default();
-        let Some((_, digest)) = image.split_once('@') else {
-            return Vec::new();
-        };
-        self.effective()
-            .relaxations_for(digest, unix_s())
-            .map(str::to_owned)
-            .collect()
+        self.record.container = container_record(&namespace, &id, annotation);
     }
 
     /// What a refusal names: the container as its operator knows it.

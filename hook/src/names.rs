@@ -1,15 +1,7 @@
-//! Node policy for one container, tightened by what its pod asks for.
+//! How a container is called by those who started it, and whose policies hold for it.
 
-use portcullis_config::{Config, Effective};
 use portcullis_gate::record::ContainerRecord;
-use portcullis_gate::{Code, Refusal, Refusals, Requirement, quote};
-use portcullis_hardening::{OciConfig, Relaxations};
-
-/// Annotation by which a pod asks for more tags than the node does.
-const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
-
-/// Annotation by which a pod asks for a stricter profile than the node does.
-const PROFILE: &str = "portcullis.dev/profile";
+use portcullis_hardening::OciConfig;
 
 /// Names of one thing in the annotations of containerd's CRI plugin and of CRI-O and the kubelet.
 type Names = &'static [&'static str];
@@ -32,50 +24,6 @@ const IMAGE: Names = &[
     "io.kubernetes.cri.image-name",
     "io.kubernetes.cri-o.ImageName",
 ];
-
-/// What holds for one container.
-#[derive(Debug)]
-pub(crate) struct Demands<'a> {
-    /// Policies of its namespace.
-    pub(crate) effective: Effective<'a>,
-    /// What its pod asks of the host's tags.
-    pub(crate) require_tags: Vec<Requirement>,
-    /// Exceptions that hold for its image.
-    pub(crate) relaxations: Relaxations,
-}
-
-/// Works out what holds for a container in `namespace`.
-pub(crate) fn demands<'a>(
-    settings: &'a Config,
-    namespace: &str,
-    oci: &OciConfig,
-    now_unix_s: u64,
-) -> Result<Demands<'a>, Refusals> {
-    let mut effective = settings.effective(namespace);
-    if let Some(wanted) = oci.annotation(PROFILE) {
-        effective.tighten_profile(wanted)?;
-    }
-    let require_tags = match oci.annotation(REQUIRE_TAGS).map(Requirement::parse) {
-        None => Vec::new(),
-        Some(Ok(requirement)) => vec![requirement],
-        Some(Err(error)) => {
-            let subject = format!("annotation '{REQUIRE_TAGS}'");
-            let expected = "a Kubernetes label selector";
-            let found = quote(&error.to_string());
-            return Err(
-                Refusal::new(Code::TagRequirementMalformed, subject, expected, found).into(),
-            );
-        }
-    };
-    let image = named(oci, IMAGE).unwrap_or_default();
-    let digest = image.split_once('@').map_or("", |(_, digest)| digest);
-    let relaxations = effective.relaxations_for(digest, now_unix_s).collect();
-    Ok(Demands {
-        effective,
-        require_tags,
-        relaxations,
-    })
-}
 
 /// The namespace whose policies hold: the pod's, else the one on the command line. Policies only
 /// add demands, so one that is named wrongly never loosens those of the node.

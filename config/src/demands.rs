@@ -1,0 +1,164 @@
+//! What holds for one container: node policy, tightened by what its pod asks for.
+
+use portcullis_gate::{Code, Refusal, Refusals, Requirement, quote};
+use portcullis_hardening::Relaxations;
+
+use crate::config::{CRI_CONTAINERD_NAMESPACE, Config, Effective, namespace_of};
+
+/// Annotation by which a pod asks for more tags than the node does.
+const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
+
+/// Annotation by which a pod asks for a stricter profile than the node does.
+const PROFILE: &str = "portcullis.dev/profile";
+
+/// Annotation in which containerd's CRI plugin names the image of a container.
+const CRI_IMAGE: &str = "io.kubernetes.cri.image-name";
+
+/// What holds for one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demands<'a> {
+    /// Policies of its namespace.
+    pub effective: Effective<'a>,
+    /// What its pod asks of the host's tags, beyond those policies.
+    pub require_tags: Vec<Requirement>,
+    /// Exceptions that hold for its image.
+    pub relaxations: Relaxations,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What holds for a container that containerd starts in `containerd_namespace`.
+    ///
+    /// `annotation` looks up an annotation of its OCI configuration. Annotations can only tighten;
+    /// a relaxation follows from one only inside the containerd namespace of Kubernetes, where the
+    /// CRI plugin, not its client, says which image it is.
+    ///
+    /// # Errors
+    ///
+    /// `profile-unknown` or `tag-requirement-malformed`: a demand that is not understood cannot be
+    /// met.
+    pub fn demands<'a>(
+        &self,
+        containerd_namespace: &str,
+        annotation: impl Fn(&str) -> Option<&'a str>,
+        now_unix_s: u64,
+    ) -> Result<Demands<'_>, Refusals> {
+        let namespace = if containerd_namespace == CRI_CONTAINERD_NAMESPACE {
+            namespace_of(CRI_CONTAINERD_NAMESPACE, &annotation)
+        } else {
+            containerd_namespace
+        };
+        let mut demands = self.demands_in(namespace, &annotation)?;
+        if containerd_namespace == CRI_CONTAINERD_NAMESPACE {
+            let image = annotation(CRI_IMAGE).unwrap_or_default();
+            let digest = image.split_once('@').map_or("", |(_, digest)| digest);
+            demands.relaxations = demands
+                .effective
+                .relaxations_for(digest, now_unix_s)
+                .collect();
+        }
+        Ok(demands)
+    }
+
+    /// What holds in the policy namespace `namespace` where nobody vouches for the annotations:
+    /// they tighten, and no relaxation follows from them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::demands`].
+    pub fn demands_in<'a>(
+        &self,
+        namespace: &str,
+        annotation: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<Demands<'_>, Refusals> {
+        let mut effective = self.effective(namespace);
+        if let Some(wanted) = annotation(PROFILE) {
+            effective.tighten_profile(wanted)?;
+        }
+        let require_tags = match annotation(REQUIRE_TAGS).map(Requirement::parse) {
+            None => Vec::new(),
+            Some(Ok(requirement)) => vec![requirement],
+            Some(Err(error)) => {
+                let subject = format!("annotation '{REQUIRE_TAGS}'");
+                let expected = "a Kubernetes label selector";
+                let found = quote(&error.to_string());
+                let code = Code::TagRequirementMalformed;
+                return Err(Refusal::new(code, subject, expected, found).into());
+            }
+        };
+        Ok(Demands {
+            effective,
+            require_tags,
+            relaxations: Relaxations::none(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+
+    fn config() -> Config {
+        let text = format!(
+            "[[relaxation]]\nname = \"tmp-exec\"\nnamespace = \"legacy\"\nimage = \"{DIGEST}\"\n\
+             expires = \"2100-01-01\"\nreason = \"JNI\"\n"
+        );
+        crate::parse("portcullis.toml", &text, "w7").unwrap()
+    }
+
+    fn annotations<'a>(pairs: &'a [(&str, String)]) -> impl Fn(&str) -> Option<&'a str> {
+        move |key| {
+            let mut pairs = pairs.iter();
+            pairs
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value.as_str())
+        }
+    }
+
+    #[test]
+    fn a_pod_can_tighten_and_not_loosen() {
+        let config = config();
+        let asked = [
+            (PROFILE, "strict".to_owned()),
+            (REQUIRE_TAGS, "pool=pci".to_owned()),
+        ];
+        let demands = config.demands("default", annotations(&asked), 0).unwrap();
+        assert_eq!(demands.effective.profile, "strict");
+        assert_eq!(demands.require_tags.len(), 1);
+        let looser = [(PROFILE, "baseline".to_owned())];
+        let demands = config.demands("default", annotations(&looser), 0).unwrap();
+        assert_eq!(demands.effective.profile, "restricted");
+    }
+
+    #[test]
+    fn a_demand_that_is_not_understood_is_a_fault() {
+        for (key, value, code) in [
+            (PROFILE, "lax", Code::ProfileUnknown),
+            (REQUIRE_TAGS, "pool in", Code::TagRequirementMalformed),
+        ] {
+            let asked = [(key, value.to_owned())];
+            let config = config();
+            let refusals = config
+                .demands("default", annotations(&asked), 0)
+                .unwrap_err();
+            assert_eq!(refusals.first().code, code);
+        }
+    }
+
+    #[test]
+    fn only_cri_can_say_which_image_a_relaxation_is_for() {
+        let config = config();
+        let image = [
+            (CRI_IMAGE, format!("shop/app@{DIGEST}")),
+            ("io.kubernetes.cri.sandbox-namespace", "legacy".to_owned()),
+        ];
+        let by_cri = config.demands("k8s.io", annotations(&image), 0).unwrap();
+        assert!(by_cri.relaxations.contains("tmp-exec"));
+        // The same words from a client of containerd, in a namespace of that name.
+        let by_client = config.demands("legacy", annotations(&image), 0).unwrap();
+        assert_eq!(by_client.relaxations, Relaxations::none());
+    }
+}
