@@ -10,9 +10,10 @@
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`image`]: the real parts.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
-//! - [`demo`]: what `cargo xtask demo` shows.
+//! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

@@ -2,10 +2,12 @@
 //!
 //! - `cargo xtask demo`: watch containers start on a trusted host and be refused on others.
 //! - `cargo xtask test`: everything that must pass, in the order in which it fails fastest.
+//! - `cargo xtask bench`: our shim, all checks on, beside containerd's own.
 //!
 //! Works as root, or asks sudo for the parts that need it.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod layout;
 mod packages;
@@ -42,12 +44,15 @@ enum Task {
     /// Installs missing Debian packages, then: formatting, file sizes and names, lints, build,
     /// unit, property and documentation tests, and the suites that need root, a TPM or containerd.
     Test(test::Arguments),
+    /// Measure our shim, all checks on, beside containerd's own
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     done.unwrap_or_else(|failed| {
         screen::say(&format!("xtask: {failed}"));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_tests::world::{Plan, Shape};
-use portcullis_tests::{Failure, demo};
+use portcullis_tests::{Failure, bench, demo};
 
 /// Private worlds for tests and for the demo.
 #[derive(Debug, Parser)]
@@ -28,6 +28,11 @@ enum Deed {
     /// The demo's part inside its world; started by `demo`.
     #[command(hide = true)]
     DemoInside(demo::Arguments),
+    /// Measure our shim beside containerd's own, in a world of its own.
+    Bench(bench::Arguments),
+    /// The measurements inside their world; started by `bench`.
+    #[command(hide = true)]
+    BenchInside(bench::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +67,8 @@ fn run(deed: Deed) -> Result<ExitCode, Failure> {
         Deed::WorldInside(arguments) => arguments.plan().run_inside(),
         Deed::Demo(arguments) => demo::run(&arguments),
         Deed::DemoInside(arguments) => demo::run_inside(&arguments),
+        Deed::Bench(arguments) => bench::run(&arguments),
+        Deed::BenchInside(arguments) => bench::run_inside(&arguments),
     }
 }
 
