@@ -54,6 +54,9 @@ impl Groups {
             origins,
         };
         for hierarchy in &groups.hierarchies {
+            if hierarchy.controllers.is_none() {
+                offer_controllers(&hierarchy.at);
+            }
             let made = make(&groups.path(hierarchy));
             if made.is_err() {
                 groups.remove()?;
@@ -81,14 +84,7 @@ impl Groups {
             let leaf = top.join(LEAF);
             fs::create_dir(&leaf).doing(format!("make '{}'", leaf.display()))?;
             move_here(&leaf)?;
-            let offered = fs::read_to_string(top.join("cgroup.controllers"))
-                .doing(format!("read the controllers of '{}'", top.display()))?;
-            for controller in offered.split_whitespace() {
-                put(
-                    &top.join("cgroup.subtree_control"),
-                    &format!("+{controller}"),
-                )?;
-            }
+            offer_controllers(&top);
         }
         Ok(())
     }
@@ -110,6 +106,18 @@ impl Groups {
             return Ok(());
         }
         Err(Failure::new(stuck.join("; ")))
+    }
+}
+
+/// Lets the children of a version 2 cgroup have all controllers that it has, as a runtime would
+/// on its way down. One that the kernel does not give is left out; a container that needs it fails.
+fn offer_controllers(cgroup: &Path) {
+    let offered = fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
+    for controller in offered.split_whitespace() {
+        let file = cgroup.join("cgroup.subtree_control");
+        if let Err(failure) = put(&file, &format!("+{controller}")) {
+            eprintln!("{failure}, ignoring");
+        }
     }
 }
 
