@@ -122,11 +122,10 @@ impl Streams {
         }
         let [stdin, stdout, stderr] = &mut child.0;
         if !self.stdin.is_empty() {
-            let (fifo, writer) = open_input(&self.stdin)?;
+            let fifo = open_fifo("stdin", &self.stdin, OFlag::O_RDONLY)?;
             let (theirs, ours) = pipe("stdin", options)?;
             *stdin = Some(theirs);
             relay.input = Some(splice_all("stdin", fifo, ours)?);
-            relay.input_writer = Some(writer);
         }
         for (stream, path, slot) in [
             ("stdout", &self.stdout, stdout),
@@ -174,9 +173,8 @@ impl Relay {
         terminal: Terminal,
     ) -> Result<(), StdioError> {
         if !streams.stdin.is_empty() {
-            let (fifo, writer) = open_input(&streams.stdin)?;
+            let fifo = open_fifo("stdin", &streams.stdin, OFlag::O_RDONLY)?;
             self.input = Some(copy_to_terminal(fifo, terminal.duplicate()?)?);
-            self.input_writer = Some(writer);
         }
         if !streams.stdout.is_empty() {
             let fifo = open_fifo("stdout", &streams.stdout, OFlag::O_RDWR)?;
@@ -190,6 +188,15 @@ impl Relay {
     /// The terminal, if there is one.
     pub(crate) fn terminal(&self) -> Option<&Terminal> {
         self.terminal.as_ref()
+    }
+
+    /// Keeps input open until CloseIO, although the client that wrote it may go away. To be called
+    /// when the process exists: a client that is done before has closed the FIFO, and that counts.
+    pub(crate) fn hold_input(&mut self, streams: &Streams) {
+        if self.input.is_some() {
+            // Without a reader (ENXIO) the input has ended already.
+            self.input_writer = open_fifo("stdin", &streams.stdin, OFlag::O_WRONLY).ok();
+        }
     }
 
     /// Ends input: the process reads what is still in the FIFO, then end of file.
@@ -228,14 +235,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// The FIFO for input, and a writing end of it that belongs to us: as long as that is open, a
-/// client that goes away does not end the process's input.
-fn open_input(path: &str) -> Result<(OwnedFd, OwnedFd), StdioError> {
-    let reader = open_fifo("stdin", path, OFlag::O_RDONLY)?;
-    let writer = open_fifo("stdin", path, OFlag::O_WRONLY)?;
-    Ok((reader, writer))
 }
 
 /// Opens once, then judges the descriptor: only a FIFO is moved data through.

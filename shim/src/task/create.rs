@@ -153,7 +153,7 @@ impl Shim {
         }
         let mut init = Process::new(streams);
         init.pid = pid;
-        init.relay = relay;
+        init.attach(relay);
         init.phase = Phase::Created;
         Ok((init, pid))
     }

@@ -146,7 +146,7 @@ impl Shim {
                 Ok((pid, relay)) => {
                     process.pid = pid;
                     process.phase = Phase::Running;
-                    process.relay = relay;
+                    process.attach(relay);
                     self.events.send(
                         topic::EXEC_STARTED,
                         &TaskExecStarted {

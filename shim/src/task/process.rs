@@ -44,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) relay: Relay,
     /// For an exec: the clamped process spec, the only thing that is ever run.
     pub(crate) spec: Option<Vec<u8>>,
+    /// CloseIO came before the process existed.
+    pub(crate) input_closed: bool,
     /// Its end, if it came while the runtime was still starting it: told after the start.
     pub(crate) end_before_start: Option<Exit>,
     exit: watch::Sender<Option<Exit>>,
@@ -75,9 +77,24 @@ impl Process {
             streams,
             relay: Relay::default(),
             spec: None,
+            input_closed: false,
             end_before_start: None,
             exit: watch::Sender::new(None),
         }
+    }
+
+    /// Takes over what moves the data of a process that now exists.
+    pub(crate) fn attach(&mut self, mut relay: Relay) {
+        if !self.input_closed {
+            relay.hold_input(&self.streams);
+        }
+        self.relay = relay;
+    }
+
+    /// Ends its input, now or as soon as it exists.
+    pub(crate) fn close_stdin(&mut self) {
+        self.input_closed = true;
+        self.relay.close_stdin();
     }
 
     /// Its end, once it has come.

@@ -134,7 +134,7 @@ impl Shim {
     /// [`TaskError::NoContainer`], [`TaskError::NoExec`].
     pub(crate) fn close_stdin(&self, id: &str, exec_id: &str) -> Result<(), TaskError> {
         self.with(id, |container| {
-            container.process(exec_id)?.relay.close_stdin();
+            container.process(exec_id)?.close_stdin();
             Ok(())
         })
     }
