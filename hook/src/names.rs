@@ -25,10 +25,13 @@ const IMAGE: Names = &[
     "io.kubernetes.cri-o.ImageName",
 ];
 
-/// The namespace whose policies hold: the pod's, else the one on the command line. Policies only
-/// add demands, so one that is named wrongly never loosens those of the node.
+/// The namespace whose policies hold: the one on the command line, which the node's administrator
+/// wrote, else the pod's. An annotation is whoever's who starts the container; policies of a
+/// namespace only add to those of the node, which hold in any case.
 pub(crate) fn namespace<'a>(oci: &'a OciConfig, given: Option<&'a str>) -> &'a str {
-    named(oci, POD_NAMESPACE).or(given).unwrap_or("default")
+    given
+        .or_else(|| named(oci, POD_NAMESPACE))
+        .unwrap_or("default")
 }
 
 /// The container in the words of its callers.
@@ -64,7 +67,8 @@ mod tests {
         let containerd = oci(r#"{"io.kubernetes.cri.sandbox-namespace":"shop"}"#);
         let crio = oci(r#"{"io.kubernetes.pod.namespace":"shop"}"#);
         for oci in [containerd, crio] {
-            assert_eq!(namespace(&oci, Some("moby")), "shop");
+            assert_eq!(namespace(&oci, None), "shop");
+            assert_eq!(namespace(&oci, Some("moby")), "moby");
             assert_eq!(
                 container("c1", None, &oci).pod_namespace.as_deref(),
                 Some("shop")

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use containerd_shim_protos::api::Mount;
 use portcullis_config::{Config, Mode};
 use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Operation};
 use portcullis_gate::{
@@ -21,6 +22,7 @@ mod agent;
 mod clamp;
 mod created;
 mod docket;
+mod origin;
 mod runtime_choice;
 
 pub(crate) use admission::{Admission, recheck};
@@ -66,7 +68,7 @@ impl Launch {
     ///
     /// A fault, which stops the launch in audit mode too: the node's files or the bundle's
     /// `config.json` cannot be used.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         namespace: &str,
         id: &str,
         bundle: &Path,
@@ -83,14 +85,16 @@ impl Launch {
             Ok(bytes) => bytes,
             Err(error) => {
                 let expected = format!("a regular file of at most {MAX_CONFIG_BYTES} bytes");
-                return Err(docket.fault(
-                    Code::OciConfigMalformed,
-                    expected,
-                    quote(&error.to_string()),
-                ));
+                let found = quote(&error.to_string());
+                let code = Code::OciConfigMalformed;
+                let refusal = Refusal::new(code, docket.subject(), expected, found);
+                return Err(docket.refuse_always(refusal.into()).await);
             }
         };
-        let oci = OciConfig::parse(&bytes).map_err(|refusals| docket.stop(refusals))?;
+        let oci = match OciConfig::parse(&bytes) {
+            Ok(oci) => oci,
+            Err(refusals) => return Err(docket.refuse_always(refusals).await),
+        };
         docket.describe(|annotation| oci.annotation(annotation));
         Ok(Self {
             docket,
@@ -105,21 +109,24 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`TaskError::Refused`] with `options-unknown`.
-    pub(crate) fn options(
-        &self,
+    /// [`TaskError::Refused`] with `options-unknown` or `options-denied`.
+    pub(crate) async fn options(
+        &mut self,
         any: Option<&Any>,
         fallback: &RuntimeOptions,
     ) -> Result<RuntimeOptions, TaskError> {
-        runtime_choice::chosen(any, fallback).map_err(|refusal| self.docket.stop(refusal.into()))
+        match runtime_choice::chosen(any, fallback) {
+            Ok(options) => Ok(options),
+            Err(refusal) => Err(self.docket.refuse_always(refusal.into()).await),
+        }
     }
 
-    /// Asks the agent and decides.
+    /// Asks the agent and decides; `mounts` are what is to become the root filesystem.
     ///
     /// # Errors
     ///
     /// [`TaskError::Refused`], recorded in the ledger if the agent answers at all.
-    pub(crate) async fn decide(mut self) -> Result<Decided, TaskError> {
+    pub(crate) async fn decide(mut self, mounts: &[Mount]) -> Result<Decided, TaskError> {
         if self.restore {
             let refusal = Refusal::new(
                 Code::RestoreDenied,
@@ -147,6 +154,11 @@ impl Launch {
             }
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
+        let allowed = &self.docket.config.mounts_allow;
+        let foreign = origin::refusals(&self.oci, &self.bundle, mounts, allowed);
+        if let Some(refusals) = Refusals::from_vec(foreign) {
+            self.docket.refuse(refusals).await?;
+        }
         Ok(Decided {
             launch: self,
             permit,

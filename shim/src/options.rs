@@ -19,7 +19,7 @@ pub(crate) struct RuntimeOptions {
     pub(crate) root: String,
     /// Use the systemd cgroup driver.
     pub(crate) systemd_cgroup: bool,
-    /// Pass `--no-pivot`.
+    /// Asks not to use `pivot_root`; refused.
     pub(crate) no_pivot_root: bool,
     /// Pass `--no-new-keyring`.
     pub(crate) no_new_keyring: bool,

@@ -33,7 +33,6 @@ pub(crate) struct Runtime {
     state_root: PathBuf,
     bundle: PathBuf,
     systemd_cgroup: bool,
-    no_pivot_root: bool,
     no_new_keyring: bool,
 }
 
@@ -141,7 +140,6 @@ impl Runtime {
             state_root: Path::new(root).join(namespace),
             bundle: bundle.to_owned(),
             systemd_cgroup,
-            no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
         }
     }
@@ -154,9 +152,6 @@ impl Runtime {
         call.add_pid_file(self.bundle.join("init.pid"));
         if let Some(console) = console {
             call.command.arg("--console-socket").arg(console);
-        }
-        if self.no_pivot_root {
-            call.command.arg("--no-pivot");
         }
         if self.no_new_keyring {
             call.command.arg("--no-new-keyring");

@@ -172,6 +172,8 @@ codes! {
         "the OCI runtime is not the configured one, or others than root may change it" => "set 'runtime.binary=', owner root, mode 0755";
     OptionsUnknown "options-unknown" Fault "containerd runtime v2",
         "the runtime options are of an unknown type, or do not decode" => "correct the handler's options in containerd's configuration";
+    OptionsDenied "options-denied" Refused "NIST SP 800-190 4.4.3",
+        "the runtime options switch off what confines a container" => "take 'no_pivot_root' out of containerd's configuration";
     ProfileUnknown "profile-unknown" Fault "NIST SP 800-190 4.4.3",
         "no hardening profile has that name" => "use 'baseline', 'restricted' or 'strict'";
     OciConfigMalformed "oci-config-malformed" Fault "OCI runtime-spec 1.2",

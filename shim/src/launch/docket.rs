@@ -63,13 +63,8 @@ impl Docket {
         format!("container {}", quote(name.unwrap_or(&container.id)))
     }
 
-    /// A fault about the container itself, not recorded yet.
-    pub(super) fn fault(&self, code: Code, expected: String, found: String) -> TaskError {
-        self.stop(Refusal::new(code, self.subject(), expected, found).into())
-    }
-
-    /// Ends the launch without asking the agent.
-    pub(super) fn stop(&self, refusals: Refusals) -> TaskError {
+    /// Ends the launch.
+    fn stop(&self, refusals: Refusals) -> TaskError {
         log::warn(&refusals.line(&self.id));
         TaskError::Refused {
             refusals,

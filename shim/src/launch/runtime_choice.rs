@@ -11,7 +11,8 @@ use crate::options::{self, RuntimeOptions};
 ///
 /// # Errors
 ///
-/// `options-unknown`: options that are not understood are refused, never ignored.
+/// `options-unknown`: options that are not understood are refused, never ignored;
+/// `options-denied`: `no_pivot_root` would leave the host's root reachable beneath the container's.
 pub(super) fn chosen(
     any: Option<&Any>,
     fallback: &RuntimeOptions,
@@ -19,14 +20,24 @@ pub(super) fn chosen(
     let Some(any) = any else {
         return Ok(fallback.clone());
     };
-    options::decode(Some(any)).map_err(|error| {
+    let options = options::decode(Some(any)).map_err(|error| {
         Refusal::new(
             Code::OptionsUnknown,
             "runtime options",
             "'containerd.runc.v1.Options' or 'runtimeoptions.v1.Options'",
             quote(&crate::log::chain(&error)),
         )
-    })
+    })?;
+    if options.no_pivot_root {
+        let (expected, found) = ("a root changed by pivot_root", "'no_pivot_root'");
+        return Err(Refusal::new(
+            Code::OptionsDenied,
+            "runtime options",
+            expected,
+            found,
+        ));
+    }
+    Ok(options)
 }
 
 /// The program that `options` name, or else the node's.
@@ -63,6 +74,17 @@ mod tests {
         let refusal = chosen(Some(&any), &RuntimeOptions::default()).unwrap_err();
         assert_eq!(refusal.code, Code::OptionsUnknown);
         assert!(refusal.found.contains("evil.Options"), "{}", refusal.found);
+    }
+
+    #[test]
+    fn options_denied_when_the_root_would_stay_reachable() {
+        let any = Any {
+            type_url: "containerd.runc.v1.Options".to_owned(),
+            value: b"\x08\x01".to_vec(),
+            ..Any::default()
+        };
+        let refusal = chosen(Some(&any), &RuntimeOptions::default()).unwrap_err();
+        assert_eq!(refusal.code, Code::OptionsDenied);
     }
 
     #[test]

@@ -92,9 +92,12 @@ impl Shim {
         let bundle = PathBuf::from(&request.bundle);
         verify_bundle(&bundle, &self.settings.namespace, &id)?;
         let restore = !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty();
-        let launch = launch::Launch::open(&self.settings.namespace, &id, &bundle, restore)?;
-        let options = launch.options(request.options.as_ref(), &self.settings.default_options)?;
-        let decided = launch.decide().await?;
+        let mut launch =
+            launch::Launch::open(&self.settings.namespace, &id, &bundle, restore).await?;
+        let options = launch
+            .options(request.options.as_ref(), &self.settings.default_options)
+            .await?;
+        let decided = launch.decide(&request.rootfs).await?;
         let rootfs = bundle.join("rootfs");
         mount_rootfs(&request.rootfs, &rootfs, undo)?;
         let admission = decided.admit(&rootfs, &options).await?;
