@@ -186,6 +186,8 @@ fn root_of_a_user_namespace_is_no_root() {
                 .push(json!({"type": "user"}));
             config["linux"]["uidMappings"] =
                 json!([{"containerID": 0, "hostID": host, "size": 65536}]);
+            config["linux"]["gidMappings"] =
+                json!([{"containerID": 0, "hostID": 65536, "size": 65536}]);
         })
     };
     let restricted = profile(RESTRICTED);
@@ -209,6 +211,47 @@ fn root_of_a_user_namespace_is_no_root() {
         refused(&joined, &restricted).first().code.as_str(),
         "root-user-denied"
     );
+}
+
+/// A container of uid 1000 in a user namespace of its own.
+fn mapped(uids: &Value, gids: &Value) -> Value {
+    edited(CTR, |config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        config["linux"]["uidMappings"] = uids.clone();
+        config["linux"]["gidMappings"] = gids.clone();
+        config["linux"]["resources"]["memory"] = json!({"limit": 1 << 26});
+    })
+}
+
+fn range(container: u64, host: u64, size: u64) -> Value {
+    json!({"containerID": container, "hostID": host, "size": size})
+}
+
+#[test]
+fn no_uid_of_a_user_namespace_is_an_id_of_the_host() {
+    let good = json!([range(0, 65536, 65536)]);
+    let restricted = profile(RESTRICTED);
+    hardened(&mapped(&good, &good), &restricted);
+    let top = json!([range(0, 65536, u64::from(u32::MAX) - 65536)]);
+    hardened(&mapped(&top, &good), &restricted);
+    for bad in [
+        json!([range(1000, 0, 1)]),
+        json!([range(0, 65536, 1000), range(1000, 0, 1)]),
+        json!([range(0, 65535, 2)]),
+        json!([range(0, u64::from(u32::MAX), 2)]),
+        json!([]),
+        Value::Null,
+    ] {
+        for config in [mapped(&bad, &good), mapped(&good, &bad)] {
+            let refusals = refused(&config, &restricted);
+            let codes: Vec<_> = refusals.iter().map(|it| it.code.as_str()).collect();
+            assert_eq!(codes, ["root-user-denied"], "{bad}");
+        }
+        // Where root is permitted, a mapping gives nothing that it has not.
+        hardened(&mapped(&bad, &good), &profile(BASELINE));
+    }
 }
 
 #[test]
