@@ -66,19 +66,32 @@ impl Cgroup {
                 .find_map(|name| controllers.get(*name))
                 .ok_or(io::ErrorKind::NotFound)?,
         };
-        let mut pids = Vec::new();
-        let mut open = vec![top.clone()];
+        let mut pids = listed(&fs::read_to_string(top.join("cgroup.procs"))?);
+        let mut open = children(top);
+        // A group below may go away while it is looked at, or hold threads only.
         while let Some(dir) = open.pop() {
-            let text = fs::read_to_string(dir.join("cgroup.procs"))?;
-            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-            for entry in fs::read_dir(&dir)?.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    open.push(entry.path());
-                }
-            }
+            pids.extend(listed(
+                &fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default(),
+            ));
+            open.extend(children(&dir));
         }
         Ok(pids)
     }
+}
+
+fn listed(processes: &str) -> Vec<u32> {
+    processes
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect()
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A file that holds one number; `max` and anything unreadable are `None`.

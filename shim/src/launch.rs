@@ -251,12 +251,14 @@ impl Decided {
             after: after.clone(),
         });
         docket.record_permitted().await?;
+        let systemd_cgroup =
+            options.systemd_cgroup || wants_systemd(&docket.config, &self.launch.oci);
         write(
             &self.launch.bundle,
             &bytes,
             &runtime_binary,
             options,
-            &docket.config,
+            systemd_cgroup,
         )?;
         Ok(Admission {
             namespace: docket.record.container.namespace.clone(),
@@ -264,11 +266,11 @@ impl Decided {
             permit: self.permit,
             require_tags: self.terms.require_tags,
             policy: self.terms.policy,
-            baseline: baseline.filter(|_| !audit),
+            baseline,
             config_sha256: after,
             audit,
             shares_pid_namespace: admission::shares_pid_namespace(&self.launch.oci),
-            systemd_cgroup: wants_systemd(&docket.config, &self.launch.oci),
+            systemd_cgroup,
             runtime_binary,
         })
     }
@@ -303,7 +305,7 @@ fn write(
     config: &[u8],
     binary: &Path,
     options: &RuntimeOptions,
-    node: &Config,
+    systemd_cgroup: bool,
 ) -> Result<(), TaskError> {
     let path = bundle.join(CONFIG);
     bundle::replace(&path, config).map_err(|source| TaskError::Bundle {
@@ -314,7 +316,7 @@ fn write(
     Created {
         binary: binary.display().to_string(),
         root: options.root.clone(),
-        systemd_cgroup: options.systemd_cgroup || node.runtime.systemd_cgroup,
+        systemd_cgroup,
     }
     .write(bundle)
 }

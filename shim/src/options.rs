@@ -85,6 +85,21 @@ struct TomlOptions {
     task_api_version: u32,
 }
 
+/// The first message among `all` that is of a type known here; others are for other programs.
+///
+/// # Errors
+///
+/// [`OptionsError`] if that message does not decode.
+pub(crate) fn find<'a>(all: impl Iterator<Item = &'a Any>) -> Result<RuntimeOptions, OptionsError> {
+    for any in all {
+        match decode(Some(any)) {
+            Err(OptionsError::UnknownType { .. }) => {}
+            decoded => return decoded,
+        }
+    }
+    Ok(RuntimeOptions::default())
+}
+
 /// Decodes the options of a Create request or of a bootstrap message.
 ///
 /// # Errors

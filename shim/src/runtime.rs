@@ -211,8 +211,8 @@ impl Runtime {
     }
 
     /// `kill`: one signal to init, or to every process of the container.
-    pub(crate) fn kill(&self, id: &str, signal: u32, all: bool) -> Call {
-        let mut call = self.call("kill", "kill");
+    pub(crate) fn kill(&self, id: &str, tag: &str, signal: u32, all: bool) -> Call {
+        let mut call = self.call("kill", tag);
         if all {
             call.command.arg("--all");
         }
@@ -392,8 +392,8 @@ mod tests {
     fn gives_global_flags_before_the_verb_and_the_id_last() {
         let runtime = runtime(Path::new("/b"));
         assert_eq!(
-            words(&runtime.kill("web", 9, true)),
-            "--root /run/containerd/runc/k8s.io --log /b/kill.log.json --log-format json kill --all web 9"
+            words(&runtime.kill("web", "kill-1", 9, true)),
+            "--root /run/containerd/runc/k8s.io --log /b/kill-1.log.json --log-format json kill --all web 9"
         );
         let create = words(&runtime.create("web", ChildStreams::null(), Some("pty.sock")));
         assert!(

@@ -19,7 +19,7 @@ use ttrpc::asynchronous::transport::Listener;
 use crate::events::Events;
 use crate::options::RuntimeOptions;
 use crate::service::TaskService;
-use crate::socket::is_root_peer;
+use crate::socket::{self, file_identity, is_root_peer};
 use crate::task::Shim;
 use crate::{log, sys};
 
@@ -66,20 +66,29 @@ pub(crate) enum ServerError {
 ///
 /// [`ServerError`]; the socket is removed in any case.
 pub(crate) fn run(settings: Settings, listener: StdListener) -> Result<(), ServerError> {
-    let path = settings.socket.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(ServerError::Runtime)?;
     let served = runtime.block_on(serve(settings, listener));
-    // The bundle and the socket are containerd's view of us: gone first, then the process.
-    drop(std::fs::remove_file(path));
     runtime.shutdown_background();
     served
 }
 
 async fn serve(settings: Settings, listener: StdListener) -> Result<(), ServerError> {
+    let path = settings.socket.clone();
+    let identity = file_identity(&path);
+    let served = serve_until_ended(settings, listener, || socket::remove(&path, identity)).await;
+    socket::remove(&path, identity);
+    served
+}
+
+async fn serve_until_ended(
+    settings: Settings,
+    listener: StdListener,
+    leave: impl FnOnce(),
+) -> Result<(), ServerError> {
     listener
         .set_nonblocking(true)
         .map_err(ServerError::Listen)?;
@@ -105,6 +114,7 @@ async fn serve(settings: Settings, listener: StdListener) -> Result<(), ServerEr
     sys::trim_heap();
 
     shim.ended().await;
+    leave();
     // The answer to Shutdown is still on its way out.
     server.stop_listen().await;
     events.flush().await;

@@ -16,9 +16,7 @@ use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 use ttrpc::asynchronous::TtrpcContext;
 
-use crate::cgroup::Cgroup;
 use crate::events::timestamp;
-use crate::metrics;
 use crate::server::uninterrupted;
 use crate::status::TaskError;
 use crate::stdio::Streams;
@@ -199,14 +197,7 @@ impl Task for TaskService {
     }
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        let pid = self.shim.init_pid(&request.id)?;
-        let stats = Cgroup::of(pid)
-            .and_then(|cgroup| metrics::collect(&cgroup))
-            .map_err(|source| TaskError::Bundle {
-                verb: "read statistics of",
-                path: request.id,
-                source,
-            })?;
+        let stats = self.shim.stats(&request.id)?;
         Ok(StatsResponse {
             stats: Some(stats).into(),
             ..StatsResponse::default()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -134,6 +134,29 @@ pub(crate) fn bind_or_join(path: PathBuf) -> Result<Socket, SocketError> {
     Ok(Socket::Bound { listener, path })
 }
 
+/// Removes `path` if it is still the socket of `listener`: another server may have taken the name.
+/// To be called before the listener is closed, so that nobody joins a server that is ending.
+pub(crate) fn remove(path: &Path, identity: Option<(u64, u64)>) {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let Ok(dir_fd) = open(dir, flags, Mode::empty()) else {
+        return;
+    };
+    let Ok(_lock) = Flock::lock(dir_fd, FlockArg::LockExclusive) else {
+        return;
+    };
+    if identity.is_some() && file_identity(path) == identity {
+        drop(std::fs::remove_file(path));
+    }
+}
+
+/// Device and inode of the file at `path`.
+pub(crate) fn file_identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path)
+        .ok()
+        .map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 /// Whether the process at the other end is root.
 ///
 /// A container's root in a user namespace has another uid here; a host process with the same
@@ -146,6 +169,14 @@ pub(crate) fn is_root_peer(stream: &impl AsFd) -> bool {
 // === impl Socket ===
 
 impl Socket {
+    /// Gives up a socket that nobody will serve.
+    pub(crate) fn abandon(self) {
+        if let Self::Bound { listener, path } = self {
+            remove(&path, file_identity(&path));
+            drop(listener);
+        }
+    }
+
     /// The address in containerd's form.
     pub(crate) fn address(&self) -> String {
         let (Self::Bound { path, .. } | Self::Joined { path }) = self;
@@ -184,6 +215,23 @@ mod tests {
         ));
         drop(listener);
         assert!(matches!(bind_or_join(path).unwrap(), Socket::Bound { .. }));
+    }
+
+    #[test]
+    fn removes_its_own_socket_and_not_a_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let first = bind_or_join(path.clone()).unwrap();
+        let identity = file_identity(&path);
+        // Keeps the inode, so that the next file cannot have its number.
+        let kept = dir.path().join("kept");
+        std::fs::rename(&path, &kept).unwrap();
+        let _second = bind_or_join(path.clone()).unwrap();
+        remove(&path, identity);
+        assert!(path.exists());
+        remove(&path, file_identity(&path));
+        assert!(!path.exists());
+        drop(first);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) enum StartError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The runtime options in the message.
+    #[error(transparent)]
+    Options(#[from] options::OptionsError),
     /// fork(2).
     #[error("cannot fork the server")]
     Fork(#[source] io::Error),
@@ -63,16 +66,30 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
     let caller = bootstrap::read_caller(stdin_or_empty(), &args.id, &args.namespace)?;
     let group = group::of(&bundle, &args.namespace, &args.id);
     let address = caller.grpc_address(&args.address).to_owned();
+    let default_options = options::find(caller.options())?;
     let path = socket::path(caller.socket_dir(), &address, &args.namespace, &group);
     let socket = socket::bind_or_join(path)?;
-    let answer = caller.answer(&socket.address())?;
-    write_address(&bundle, &socket.address())?;
+    let answer = match prepare_answer(&caller, &bundle, &socket) {
+        Ok(answer) => answer,
+        Err(error) => {
+            socket.abandon();
+            return Err(error);
+        }
+    };
     if let Socket::Bound { listener, path } = socket {
         match sys::fork_server() {
-            Ok(sys::Side::Server) => return serve(args, &caller, &bundle, listener, path),
-            Ok(sys::Side::Parent { .. }) => {}
+            Ok(sys::Side::Server) => {
+                let settings = server::Settings {
+                    namespace: args.namespace.clone(),
+                    socket: path,
+                    events_address: caller.events_address(std::env::var("TTRPC_ADDRESS").ok()),
+                    default_options,
+                };
+                return serve(settings, &bundle, listener);
+            }
+            Ok(sys::Side::Parent) => {}
             Err(error) => {
-                drop(std::fs::remove_file(&path));
+                Socket::Bound { listener, path }.abandon();
                 return Err(StartError::Fork(error));
             }
         }
@@ -84,26 +101,29 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
         .map_err(StartError::Answer)
 }
 
+/// What containerd reads, on stdout and, from 1.6 on after a restart, in the bundle.
+fn prepare_answer(caller: &Caller, bundle: &Path, socket: &Socket) -> Result<Vec<u8>, StartError> {
+    let address = socket.address();
+    let answer = caller.answer(&address)?;
+    write_address(bundle, &address)?;
+    Ok(answer)
+}
+
 /// The server's half: leave containerd's session, then serve until the last task is gone.
 fn serve(
-    args: &Args,
-    caller: &Caller,
+    settings: server::Settings,
     bundle: &Path,
     listener: UnixListener,
-    path: PathBuf,
 ) -> Result<(), StartError> {
-    detach().map_err(StartError::Fork)?;
+    if let Err(error) = detach() {
+        Socket::Bound {
+            listener,
+            path: settings.socket,
+        }
+        .abandon();
+        return Err(StartError::Fork(error));
+    }
     crate::log::open(bundle);
-    let events = caller.events_address(std::env::var("TTRPC_ADDRESS").ok());
-    let options = caller
-        .options()
-        .find_map(|any| options::decode(Some(any)).ok());
-    let settings = server::Settings {
-        namespace: args.namespace.clone(),
-        socket: path,
-        events_address: events,
-        default_options: options.unwrap_or_default(),
-    };
     server::run(settings, listener)?;
     Ok(())
 }

@@ -19,10 +19,7 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// The caller, which goes on to answer containerd.
-    Parent {
-        /// Process id of the server.
-        server_pid: i32,
-    },
+    Parent,
     /// The new process, which goes on to serve.
     Server,
 }
@@ -40,9 +37,7 @@ pub(crate) fn fork_server() -> io::Result<Side> {
     // SAFETY: the process has exactly one thread (counted above, and nothing here starts one),
     // so the child inherits no lock held by a thread that does not exist in it.
     match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(Side::Parent {
-            server_pid: child.as_raw(),
-        }),
+        ForkResult::Parent { .. } => Ok(Side::Parent),
         ForkResult::Child => Ok(Side::Server),
     }
 }
@@ -142,6 +137,17 @@ pub(crate) fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
         Ok(bytes)
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Kills a child of this process that must not go on; it cannot be gone without our having
+/// collected it, so the number is still its own.
+pub(crate) fn kill_process(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+        && let Err(errno) = kill_by_number(pid, libc::SIGKILL)
+    {
+        crate::log::error(&format!("cannot kill process {pid}: {errno}"));
     }
 }
 

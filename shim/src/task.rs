@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -63,8 +64,16 @@ struct State {
 /// A container id is taken from the moment Create begins.
 #[derive(Debug)]
 enum Slot {
-    Creating,
+    Creating(Arc<Creating>),
     Ready(Box<Container>),
+}
+
+/// A Create that is not over. Whoever asked for it may give up and send Delete: then it is
+/// undone as soon as it ends, and Delete waits for that.
+#[derive(Debug, Default)]
+struct Creating {
+    cancelled: AtomicBool,
+    over: Notify,
 }
 
 /// A launch during which an unknown process may end before we learn its pid.
@@ -194,7 +203,7 @@ impl Shim {
     ) -> Result<T, TaskError> {
         match self.lock().containers.get_mut(id) {
             Some(Slot::Ready(container)) => work(container),
-            Some(Slot::Creating) | None => Err(TaskError::NoContainer { id: id.to_owned() }),
+            Some(Slot::Creating(_)) | None => Err(TaskError::NoContainer { id: id.to_owned() }),
         }
     }
 

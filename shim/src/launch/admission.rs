@@ -20,7 +20,8 @@ pub(crate) struct Admission {
     pub(super) policy: LaunchPolicy,
     /// Tags that the pod asked for beyond node policy.
     pub(super) require_tags: Vec<Requirement>,
-    /// What exec and update are clamped to; `None` only in audit mode.
+    /// What exec and update are clamped to; `None` only if audit mode let a container start that
+    /// hardening refuses.
     pub(super) baseline: Option<Baseline>,
     pub(super) config_sha256: String,
     pub(super) audit: bool,

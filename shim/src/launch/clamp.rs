@@ -1,9 +1,9 @@
 //! Exec and update: gated again, then clamped to what Create decided.
 
-use portcullis_config::ExecGate;
+use portcullis_config::{ExecGate, Mode};
 use portcullis_gate::record::Operation;
 use portcullis_gate::{Code, Decision, Refusal, Refusals};
-use portcullis_hardening::{Change, clamp_exec, clamp_update};
+use portcullis_hardening::{Baseline, Change, clamp_exec, clamp_update};
 use serde_json::{Map, Value};
 
 use super::docket::{Docket, unix_s};
@@ -32,13 +32,10 @@ pub(crate) async fn admit_exec(
         docket.refuse(refusal.into()).await?;
     }
     regate(&mut docket, admission).await?;
-    let Some(baseline) = &admission.baseline else {
-        return Ok(spec.to_vec());
-    };
-    match clamp_exec(spec, baseline) {
-        Ok(clamped) => admit(docket, clamped.process, &clamped.changes).await,
-        Err(refusals) => Err(docket.refuse_always(refusals).await),
-    }
+    let clamped = within(admission, |baseline| {
+        clamp_exec(spec, baseline).map(|clamped| (clamped.process, clamped.changes))
+    });
+    admit(docket, clamped, spec).await
 }
 
 /// Decides an update and gives the resources that may be set.
@@ -50,13 +47,29 @@ pub(crate) async fn admit_update(
     admission: &Admission,
     resources: &[u8],
 ) -> Result<Vec<u8>, TaskError> {
-    let mut docket = docket(admission, Operation::Update)?;
-    let Some(baseline) = &admission.baseline else {
-        return Ok(resources.to_vec());
-    };
-    match clamp_update(resources, baseline) {
-        Ok(clamped) => admit(docket, clamped.resources, &clamped.changes).await,
-        Err(refusals) => Err(docket.refuse_always(refusals).await),
+    let docket = docket(admission, Operation::Update)?;
+    let clamped = within(admission, |baseline| {
+        clamp_update(resources, baseline).map(|clamped| (clamped.resources, clamped.changes))
+    });
+    admit(docket, clamped, resources).await
+}
+
+type Clamped = (Map<String, Value>, Vec<Change>);
+
+/// Clamps to the bounds of Create. Audit mode may have let a container start that has none.
+fn within(
+    admission: &Admission,
+    clamp: impl FnOnce(&Baseline) -> Result<Clamped, Refusals>,
+) -> Result<Clamped, Refusals> {
+    match &admission.baseline {
+        Some(baseline) => clamp(baseline),
+        None => Err(Refusal::new(
+            Code::ExecDenied,
+            "bounds of the container",
+            "bounds set when it was created",
+            "a container that audit mode let start",
+        )
+        .into()),
     }
 }
 
@@ -86,13 +99,24 @@ async fn live(docket: &Docket, admission: &Admission) -> Result<(), Refusals> {
     }
 }
 
+/// Records what was decided and gives what may be done: the clamped request, or in audit mode
+/// the request as it came.
 async fn admit(
     mut docket: Docket,
-    clamped: Map<String, Value>,
-    changes: &[Change],
+    clamped: Result<Clamped, Refusals>,
+    asked: &[u8],
 ) -> Result<Vec<u8>, TaskError> {
-    // What an exec changes may hold arguments; the record names the fields only.
-    docket.record.changes = changes.iter().map(change_record).collect();
+    let clamped = match clamped {
+        Ok((clamped, changes)) => {
+            docket.record.changes = changes.iter().map(change_record).collect();
+            Some(Value::Object(clamped).to_string().into_bytes())
+        }
+        Err(refusals) => {
+            docket.refuse(refusals).await?;
+            None
+        }
+    };
     docket.record_permitted().await?;
-    Ok(Value::Object(clamped).to_string().into_bytes())
+    let audit = docket.config.mode == Mode::Audit;
+    Ok(clamped.filter(|_| !audit).unwrap_or_else(|| asked.to_vec()))
 }

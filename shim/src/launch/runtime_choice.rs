@@ -1,6 +1,6 @@
 //! Which OCI runtime a launch gets: what the request may choose, and what is trusted.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use portcullis_gate::{Code, Refusal, quote};
 use protobuf::well_known_types::any::Any;
@@ -17,7 +17,7 @@ pub(super) fn chosen(
     any: Option<&Any>,
     fallback: &RuntimeOptions,
 ) -> Result<RuntimeOptions, Refusal> {
-    let Some(any) = any else {
+    let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
         return Ok(fallback.clone());
     };
     let options = options::decode(Some(any)).map_err(|error| {
@@ -28,6 +28,15 @@ pub(super) fn chosen(
             quote(&crate::log::chain(&error)),
         )
     })?;
+    if !is_state_root(&options.root) {
+        let found = quote(&options.root);
+        return Err(Refusal::new(
+            Code::OptionsDenied,
+            "runtime options 'root'",
+            "a directory in /run",
+            found,
+        ));
+    }
     if options.no_pivot_root {
         let (expected, found) = ("a root changed by pivot_root", "'no_pivot_root'");
         return Err(Refusal::new(
@@ -42,21 +51,43 @@ pub(super) fn chosen(
 
 /// The program that `options` name, or else the node's.
 ///
+/// A request may choose among the runtimes that are installed where distributions install
+/// programs; the node's own setting may name any place. A file of an image belongs to root too.
+///
 /// # Errors
 ///
 /// `runtime-untrusted`: somebody other than root could change it, or it is not there.
 pub(super) fn trusted(options: &RuntimeOptions, node_default: &str) -> Result<PathBuf, Refusal> {
     let named = Some(options.binary_name.as_str()).filter(|name| !name.is_empty());
     let name = named.unwrap_or(node_default);
-    match portcullis_host::runtime_binary(Path::new(name)) {
-        Ok(binary) => Ok(binary.path().to_owned()),
-        Err(error) => Err(Refusal::new(
-            Code::RuntimeUntrusted,
-            format!("OCI runtime {}", quote(name)),
-            "a program that root owns and nobody else can write",
-            quote(&crate::log::chain(&error)),
-        )),
+    let untrusted = |found: String| {
+        let subject = format!("OCI runtime {}", quote(name));
+        let expected = "an installed program that root owns and nobody else can write";
+        Refusal::new(Code::RuntimeUntrusted, subject, expected, found)
+    };
+    let path = Path::new(name);
+    let looked_up = match path.file_name() {
+        Some(file) if path.is_absolute() && name != node_default => Path::new(file),
+        _ => path,
+    };
+    let binary = portcullis_host::runtime_binary(looked_up)
+        .map_err(|error| untrusted(quote(&crate::log::chain(&error))))?;
+    if path.is_absolute() && binary.path() != path {
+        return Err(untrusted(format!(
+            "the one installed is {}",
+            quote(&binary.path().display().to_string())
+        )));
     }
+    Ok(binary.path().to_owned())
+}
+
+/// Whether the runtime's state may be in `root`: somewhere only root can write, for the runtime
+/// believes what it finds there.
+fn is_state_root(root: &str) -> bool {
+    let plain = !Path::new(root)
+        .components()
+        .any(|part| part == Component::ParentDir);
+    root.is_empty() || (root.starts_with("/run/") && plain)
 }
 
 #[cfg(test)]
@@ -88,6 +119,30 @@ mod tests {
     }
 
     #[test]
+    fn runtime_untrusted_when_a_request_names_a_file_of_an_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sh");
+        std::fs::copy("/bin/sh", &path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let options = RuntimeOptions {
+            binary_name: path.display().to_string(),
+            ..RuntimeOptions::default()
+        };
+        assert_eq!(
+            trusted(&options, "runc").unwrap_err().code,
+            Code::RuntimeUntrusted
+        );
+    }
+
+    #[test]
+    fn options_denied_when_others_could_write_the_runtimes_state() {
+        for root in ["/tmp/x", "relative", "/run/../tmp", "/"] {
+            assert!(!is_state_root(root), "{root}");
+        }
+        assert!(is_state_root("") && is_state_root("/run/containerd/runc"));
+    }
+
+    #[test]
     fn takes_the_servers_options_where_a_request_has_none() {
         let fallback = RuntimeOptions {
             binary_name: "crun".to_owned(),
@@ -109,6 +164,12 @@ mod tests {
         };
         assert_eq!(
             trusted(&options, "runc").unwrap_err().code,
+            Code::RuntimeUntrusted
+        );
+        assert_eq!(
+            trusted(&RuntimeOptions::default(), &path.display().to_string())
+                .unwrap_err()
+                .code,
             Code::RuntimeUntrusted
         );
         let absent = trusted(&RuntimeOptions::default(), "no-such-runtime").unwrap_err();

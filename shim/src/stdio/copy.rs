@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -43,9 +44,16 @@ pub(super) fn splice_all(
             match splice(&from, None, &to, None, SPLICE_BYTES, flags) {
                 Ok(0) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => {}
-                // One of the two is not ready, and the kernel does not say which.
-                Err(Errno::EAGAIN) if has_input(&from)? => writable.clear_ready(),
-                Err(Errno::EAGAIN) => readable.clear_ready(),
+                // One of the two was not ready, and the kernel does not say which. Each is asked for
+                // itself: what became ready in between must not be taken for the other's doing,
+                // or the wait for an event that is past never ends.
+                Err(Errno::EAGAIN) => {
+                    if !is_ready(&to, PollFlags::POLLOUT)? {
+                        writable.clear_ready();
+                    } else if !is_ready(&from, PollFlags::POLLIN)? {
+                        readable.clear_ready();
+                    }
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -132,10 +140,8 @@ fn watch(
     sys::watch(fd, interest).map_err(failed)
 }
 
-/// Whether a pipe holds data or has lost its writer.
-fn has_input(fd: &AsyncFd<OwnedFd>) -> io::Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
-    let mut fds = [PollFd::new(fd.get_ref().as_fd(), PollFlags::POLLIN)];
+/// Whether `fd` is ready for what `wanted` says, or broken.
+fn is_ready(fd: &AsyncFd<OwnedFd>, wanted: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd.get_ref().as_fd(), wanted)];
     Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{Exit, Lifecycle, Process};
+use crate::cgroup::Cgroup;
 use crate::launch::Admission;
 use crate::options::RuntimeOptions;
 use crate::runtime::Runtime;
@@ -32,6 +33,8 @@ pub(crate) struct Container {
     pub(crate) init_exit_held: Option<Exit>,
     /// Whether its processes outlive init, because the pid namespace is shared.
     pub(crate) shares_pid_namespace: bool,
+    /// Its cgroup, looked up while init was certainly there.
+    pub(crate) cgroup: Option<Cgroup>,
     /// One change of state at a time.
     pub(crate) lifecycle: Lifecycle,
 }
@@ -55,6 +58,13 @@ impl Container {
                 id: id.clone(),
                 exec_id: exec_id.to_owned(),
             })
+    }
+
+    /// Whether init's end has been seen, told or not: its pid may be another process's by now.
+    pub(crate) fn init_collected(&self) -> bool {
+        self.init.exit().is_some()
+            || self.init_exit_held.is_some()
+            || self.init.end_before_start.is_some()
     }
 
     /// Where the root filesystem is mounted.

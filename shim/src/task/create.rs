@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use containerd_shim_protos::api::{CreateTaskRequest, Mount};
 use containerd_shim_protos::events::task::TaskCreate;
 
-use super::{Container, Lifecycle, Phase, Process, Shim, Slot};
+use super::{Container, Creating, Lifecycle, Phase, Process, Shim, Slot};
+use crate::cgroup::Cgroup;
 use crate::events::topic;
 use crate::launch::{self, Admission};
 use crate::mount;
@@ -38,7 +40,7 @@ impl Shim {
         request: CreateTaskRequest,
     ) -> Result<u32, TaskError> {
         let id = request.id.clone();
-        self.reserve(&id)?;
+        let creating = self.reserve(&id)?;
         // Held until the container is known: its end may come before its pid does.
         let launching = self.launching();
         let mut undo = Undo {
@@ -48,6 +50,10 @@ impl Shim {
             runtime: None,
         };
         let made = match self.make(request, &mut undo).await {
+            Ok(_) if creating.cancelled.load(Ordering::Relaxed) => {
+                undo.undo().await;
+                Err(TaskError::NoContainer { id })
+            }
             Ok((container, pid)) => {
                 undo.keep(container);
                 self.tell_early_exit(pid);
@@ -58,16 +64,18 @@ impl Shim {
                 Err(error)
             }
         };
+        creating.over.notify_waiters();
         drop(launching);
         crate::sys::trim_heap();
         made
     }
 
     /// Takes the id, so that no second Create of it can begin.
-    fn reserve(&self, id: &str) -> Result<(), TaskError> {
+    fn reserve(&self, id: &str) -> Result<Arc<Creating>, TaskError> {
         crate::args::valid_id("id", id).map_err(|error| TaskError::Malformed {
             what: error.to_string(),
         })?;
+        let creating = Arc::new(Creating::default());
         let mut state = self.lock();
         if state.ended {
             return Err(TaskError::Ending);
@@ -78,9 +86,10 @@ impl Shim {
                 id: id.to_owned(),
             });
         }
-        state.containers.insert(id.to_owned(), Slot::Creating);
+        let slot = Slot::Creating(Arc::clone(&creating));
+        state.containers.insert(id.to_owned(), slot);
         state.used = true;
-        Ok(())
+        Ok(creating)
     }
 
     async fn make(
@@ -107,7 +116,7 @@ impl Shim {
             &options,
             &self.settings.namespace,
             &bundle,
-            options.systemd_cgroup || admission.wants_systemd_cgroup(),
+            admission.wants_systemd_cgroup(),
         );
         undo.runtime = Some(runtime.clone());
         let streams = Streams {
@@ -171,6 +180,7 @@ fn container(
     init: Process,
 ) -> Container {
     Container {
+        cgroup: Cgroup::of(init.pid).ok(),
         shares_pid_namespace: admission.shares_pid_namespace(),
         id,
         bundle,

@@ -1,7 +1,7 @@
 //! Exec: added as a clamped copy, started from that copy only.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 
@@ -13,6 +13,9 @@ use crate::stdio::{ConsoleSocket, Streams};
 
 /// Exit status of an exec that the runtime could not start, as shells use it.
 const COULD_NOT_START: u32 = 126;
+
+/// Longest time from the decision on an exec to its start: a decision is about a moment.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 impl Shim {
     /// Takes the exec's process spec, gated and clamped to the container's own bounds.
@@ -96,6 +99,14 @@ impl Shim {
             }
             let process = container.process(&exec_id)?;
             process.expect(Phase::Created, "start", &exec_id)?;
+            if process.made_at.elapsed() > START_LIMIT {
+                let phase = "admitted too long ago, exec anew";
+                return Err(TaskError::WrongPhase {
+                    verb: "start",
+                    id: exec_id.clone(),
+                    phase,
+                });
+            }
             let spec = process.spec.take().ok_or_else(|| TaskError::WrongPhase {
                 verb: "start",
                 id: exec_id.clone(),
@@ -122,8 +133,14 @@ impl Shim {
             let console_name = console.as_ref().map(ConsoleSocket::name);
             let call = runtime.exec(&id, &tag, &spec, child, console_name)?;
             let pid = self.run(call).await?.unwrap_or_default();
-            if let Some(console) = console {
-                relay.attach_terminal(&streams, console.receive()?)?;
+            if let Some(console) = console
+                && let Err(error) = console
+                    .receive()
+                    .and_then(|terminal| relay.attach_terminal(&streams, terminal))
+            {
+                // It runs already, and nobody would know of it.
+                crate::sys::kill_process(pid);
+                return Err(error.into());
             }
             Ok::<_, TaskError>((pid, relay))
         }

@@ -20,7 +20,7 @@ impl Shim {
         let mut state = self.lock();
         let found = state.containers.iter().find_map(|(id, slot)| match slot {
             Slot::Ready(container) => Some((id.clone(), owner(container, pid)?)),
-            Slot::Creating => None,
+            Slot::Creating(_) => None,
         });
         let Some((id, owner)) = found else {
             if state.launches_in_flight > 0 {
@@ -70,10 +70,11 @@ impl Shim {
     /// Init has ended but the pid namespace lives on: the container's other processes are
     /// killed by cgroup before the end is told.
     async fn kill_rest(self: Arc<Self>, id: String) {
+        let tag = self.call_tag("kill");
         let Ok(call) = self.with(&id, |container| {
             Ok(container
                 .runtime
-                .kill(&container.id, libc::SIGKILL.unsigned_abs(), true))
+                .kill(&container.id, &tag, libc::SIGKILL.unsigned_abs(), true))
         }) else {
             return;
         };

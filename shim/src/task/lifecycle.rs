@@ -1,6 +1,7 @@
 //! Start, kill, pause, resume, update and delete.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use containerd_shim_protos::events::task::{TaskDelete, TaskPaused, TaskResumed, TaskStart};
 use nix::errno::Errno;
@@ -23,6 +24,9 @@ impl Shim {
         let _lifecycle = self.lifecycle(&id).await?;
         let (admission, bundle) = self.with(&id, |container| {
             container.init.expect(Phase::Created, "start", &id)?;
+            if container.init_collected() {
+                return Err(TaskError::Finished { id: id.clone() });
+            }
             Ok((container.admission.clone(), container.bundle.clone()))
         })?;
         launch::recheck(&admission, &bundle).await?;
@@ -31,33 +35,34 @@ impl Shim {
             Ok(container.runtime.plain("start", &id))
         })?;
         let started = self.run(call).await;
-        self.with(&id, |container| {
+        let (started, early) = self.with(&id, |container| {
             let early = container.init.end_before_start.take();
-            if let Err(error) = started {
-                container.init.phase = Phase::Created;
-                if let Some(exit) = early {
-                    self.init_ended(container, exit);
-                }
-                return Err(error.into());
+            if container.init.phase == Phase::Starting {
+                container.init.phase = if started.is_ok() {
+                    Phase::Running
+                } else {
+                    Phase::Created
+                };
             }
-            container.init.phase = Phase::Running;
             let pid = container.init.pid;
-            self.events.send(
-                topic::START,
-                &TaskStart {
-                    container_id: id.clone(),
-                    pid,
-                    ..TaskStart::default()
-                },
-            );
-            Ok((pid, early))
-        })
-        .map(|(pid, early)| {
-            if let Some(exit) = early {
-                self.process_ended(pid, exit);
+            if started.is_ok() {
+                let container_id = id.clone();
+                self.events.send(
+                    topic::START,
+                    &TaskStart {
+                        container_id,
+                        pid,
+                        ..TaskStart::default()
+                    },
+                );
             }
-            pid
-        })
+            Ok((started.map(|_no_pid| pid), early))
+        })?;
+        if let Some(exit) = early {
+            let pid = self.init_pid(&id)?;
+            self.process_ended(pid, exit);
+        }
+        Ok(started?)
     }
 
     /// Sends a signal to one process, or to all of the container.
@@ -72,11 +77,13 @@ impl Shim {
         signal: u32,
         all: bool,
     ) -> Result<(), TaskError> {
+        let tag = self.call_tag("kill");
         let through_runtime = self.with(&id, |container| {
             let paused = container.init.phase == Phase::Paused;
+            let collected = exec_id.is_empty() && container.init_collected();
             let runtime = container.runtime.clone();
             let process = container.process(&exec_id)?;
-            if process.exit().is_some() {
+            if process.exit().is_some() || (collected && !all) {
                 return Err(TaskError::Finished {
                     id: named(&id, &exec_id),
                 });
@@ -91,7 +98,7 @@ impl Shim {
             }
             if exec_id.is_empty() && (all || paused) {
                 // By cgroup, and thawing a frozen one, is the runtime's knowledge.
-                return Ok(Some(runtime.kill(&id, signal, all)));
+                return Ok(Some(runtime.kill(&id, &tag, signal, all)));
             }
             // The process is our child and not collected yet, so its pid is still its own.
             signal_process(process.pid, signal, &named(&id, &exec_id))?;
@@ -194,6 +201,19 @@ impl Shim {
         }
     }
 
+    /// A Delete during Create comes from a caller that has given up: the Create is undone, and
+    /// this returns when that is done.
+    async fn cancel_creation(&self, id: &str) {
+        let creating = match self.lock().containers.get(id) {
+            Some(Slot::Creating(creating)) => Arc::clone(creating),
+            Some(Slot::Ready(_)) | None => return,
+        };
+        // Registered before the flag is set, so that the end cannot slip by.
+        let over = creating.over.notified();
+        creating.cancelled.store(true, Ordering::Relaxed);
+        over.await;
+    }
+
     async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<(u32, Exit), TaskError> {
         let process = self.with(id, |container| {
             let process = container.process(exec_id)?;
@@ -219,6 +239,7 @@ impl Shim {
     }
 
     async fn delete_init(&self, id: String) -> Result<(u32, Exit), TaskError> {
+        self.cancel_creation(&id).await;
         let _lifecycle = self.lifecycle(&id).await?;
         let (call, rootfs, relay) = self.with(&id, |container| {
             if !matches!(container.init.phase, Phase::Created | Phase::Stopped) {

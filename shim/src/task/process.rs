@@ -1,6 +1,6 @@
 //! One process of a container: its init or an exec.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     /// Where it is in its life.
     pub(crate) phase: Phase,
+    /// When it was decided on.
+    pub(crate) made_at: Instant,
     /// The streams it was asked for with.
     pub(crate) streams: Streams,
     /// What moves its data.
@@ -74,6 +76,7 @@ impl Process {
         Self {
             pid: 0,
             phase: Phase::Created,
+            made_at: Instant::now(),
             streams,
             relay: Relay::default(),
             spec: None,

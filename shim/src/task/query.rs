@@ -3,7 +3,10 @@
 use containerd_shim_protos::api::StateResponse;
 use containerd_shim_protos::types::task::Status;
 
+use protobuf::well_known_types::any::Any;
+
 use super::{Exit, Phase, Shim};
+use crate::cgroup::Cgroup;
 use crate::events::timestamp;
 use crate::status::TaskError;
 
@@ -73,8 +76,12 @@ impl Shim {
     /// [`TaskError::NoContainer`]; [`TaskError::Bundle`] if the cgroup cannot be read.
     pub(crate) fn pids(&self, id: &str) -> Result<Vec<Listed>, TaskError> {
         self.with(id, |container| {
-            let pids = crate::cgroup::Cgroup::of(container.init.pid)
-                .and_then(|cgroup| cgroup.processes())
+            let cgroup = container
+                .cgroup
+                .as_ref()
+                .ok_or(std::io::ErrorKind::NotFound.into());
+            let pids = cgroup
+                .and_then(Cgroup::processes)
                 .map_err(|source| TaskError::Bundle {
                     verb: "list processes of",
                     path: id.to_owned(),
@@ -94,6 +101,23 @@ impl Shim {
                 })
                 .collect())
         })
+    }
+
+    /// The statistics of the container's cgroup.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NoContainer`]; [`TaskError::Bundle`] if there is no cgroup.
+    pub(crate) fn stats(&self, id: &str) -> Result<Any, TaskError> {
+        let cgroup = self.with(id, |container| Ok(container.cgroup.clone()))?;
+        let cgroup = cgroup.ok_or(std::io::ErrorKind::NotFound.into());
+        cgroup
+            .and_then(|cgroup| crate::metrics::collect(&cgroup))
+            .map_err(|source| TaskError::Bundle {
+                verb: "read statistics of",
+                path: id.to_owned(),
+                source,
+            })
     }
 
     /// The pid of a running init.
