@@ -189,13 +189,23 @@ impl Node {
         }
     }
 
-    /// Writes the ledger through to the disk.
-    pub(crate) fn sync_ledger(&self) {
-        if let Ok(ledger) = self.ledger().as_ref()
-            && let Err(error) = ledger.sync()
-        {
-            log::error("ledger not synced", &[("cause", &log::chain(&error))]);
-        }
+    /// Writes the ledger through to the disk; says whether it is still usable.
+    ///
+    /// After a failure the kernel may have dropped what it could not write, and a later success
+    /// would hide that: the ledger takes no more records, so that nothing more starts.
+    pub(crate) fn sync_ledger(&self) -> bool {
+        let mut ledger = self.ledger();
+        let Ok(open) = ledger.as_ref() else {
+            return false;
+        };
+        let Err(error) = open.sync() else { return true };
+        let reason = log::chain(&error);
+        log::error(
+            "ledger not synced, launches stay undecided",
+            &[("cause", &reason)],
+        );
+        *ledger = Err(reason);
+        false
     }
 
     fn ledger(&self) -> MutexGuard<'_, Result<Ledger, String>> {

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -67,7 +67,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     let first_attempt = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|errno| system("make an event descriptor", errno))?;
     let first_attempt = Arc::new(first_attempt);
-    let tpm_done = start_tpm(Tpm::new(tcti), &node, Arc::clone(&first_attempt))?;
+    let (tpm_thread, tpm_done) = start_tpm(Tpm::new(tcti), &node, Arc::clone(&first_attempt))?;
     let syncing = start_syncing(&node)?;
     log::info("serving", &[("socket", paths::SOCKET)]);
 
@@ -81,6 +81,9 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     node.queue.stop();
     if tpm_done.recv_timeout(STOP_LIMIT) == Err(RecvTimeoutError::Timeout) {
         log::warn("stopping although the TPM has not answered", &[]);
+    } else if tpm_thread.join().is_err() {
+        // Joined, because the TPM library's clean-up of a thread must not meet that of the process.
+        log::error("the TPM's thread panicked", &[]);
     }
     drop(syncing);
     node.sync_ledger();
@@ -112,18 +115,18 @@ fn start_tpm(
     tpm: Tpm,
     node: &Arc<Node>,
     first_attempt: Arc<EventFd>,
-) -> Result<Receiver<()>, ServerError> {
+) -> Result<(JoinHandle<()>, Receiver<()>), ServerError> {
     let (done, tpm_done) = sync_channel(0);
-    let thread = TpmThread::new(tpm, Arc::clone(node));
-    spawn("tpm", TPM_STACK_BYTES, move || {
+    let worker = TpmThread::new(tpm, Arc::clone(node));
+    let thread = spawn("tpm", TPM_STACK_BYTES, move || {
         let _done = done;
-        thread.run(|| {
+        worker.run(|| {
             if let Err(errno) = first_attempt.write(1) {
                 log::warn("readiness delayed", &[("cause", errno.desc())]);
             }
         });
     })?;
-    Ok(tpm_done)
+    Ok((thread, tpm_done))
 }
 
 /// Starts the thread that writes the ledger through; it ends when the sender is dropped.
@@ -135,7 +138,9 @@ fn start_syncing(node: &Arc<Node>) -> Result<std::sync::mpsc::SyncSender<()>, Se
         while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let sequence = node.status().ledger_sequence;
             if sequence != synced {
-                node.sync_ledger();
+                if !node.sync_ledger() {
+                    return;
+                }
                 synced = sequence;
             }
         }
@@ -147,12 +152,11 @@ fn spawn(
     name: &str,
     stack_bytes: usize,
     body: impl FnOnce() + Send + 'static,
-) -> Result<(), ServerError> {
+) -> Result<JoinHandle<()>, ServerError> {
     thread::Builder::new()
         .name(name.to_owned())
         .stack_size(stack_bytes)
         .spawn(body)
-        .map(drop)
         .map_err(|source| ServerError::System {
             doing: "start a thread",
             source,
