@@ -3,6 +3,7 @@
 use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value};
 
+use super::process::has_own_user_namespace;
 use super::{Context, tmpfs};
 use crate::facts::MountSource;
 use crate::oci_config::{is_bind, text, texts};
@@ -142,7 +143,15 @@ fn refuse_options(
     review: &mut Review,
 ) {
     let pointer = format!("/mounts/{}/options", mount.index);
-    let mapped = is_set(linux, "uidMappings");
+    let mapped = has_own_user_namespace(linux) && is_set(linux, "uidMappings");
+    for field in ["uidMappings", "gidMappings"] {
+        // runc 1.2 and later make a mapped mount of them, as of the options.
+        if is_set(map, field) && !mapped {
+            let pointer = format!("/mounts/{}/{field}", mount.index);
+            let expected = "mapped ids only with a user namespace of its own";
+            review.refuse(Code::MountDenied, pointer, expected, "a mapping");
+        }
+    }
     for option in texts(map, "options") {
         let name = option.split('=').next().unwrap_or_default();
         if matches!(option, "shared" | "rshared") {
@@ -153,7 +162,7 @@ fn refuse_options(
             let expected = "one mount option in each text";
             review.refuse(Code::MountDenied, &pointer, expected, quote(option));
         } else if matches!(name, "idmap" | "ridmap") && !mapped {
-            let expected = "mapped ids only with a user namespace";
+            let expected = "mapped ids only with a user namespace of its own";
             review.refuse(Code::MountDenied, &pointer, expected, quote(option));
         }
     }

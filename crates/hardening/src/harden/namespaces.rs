@@ -4,6 +4,7 @@ use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
+use super::process::{has_own_user_namespace, low_mapping};
 use crate::facts::{NamespaceKind, NamespaceOrigin};
 use crate::oci_config::text;
 use crate::review::{Review, take_array};
@@ -46,14 +47,6 @@ pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, revie
             found,
         );
     }
-    if rules.user_required && !present.contains(&NamespaceKind::User) {
-        review.refuse(
-            Code::UserNamespaceMissing,
-            "/linux/namespaces",
-            "a user namespace",
-            "none",
-        );
-    }
     for kind in rules.add.iter().filter(|kind| !present.contains(kind)) {
         let added = json!({"type": kind.as_str()});
         let reason = "the host's own would show the layout of the host";
@@ -61,6 +54,28 @@ pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, revie
         namespaces.push(added);
     }
     linux.insert("namespaces".to_owned(), Value::Array(namespaces));
+    if rules.user_required {
+        require_user_namespace(linux, context, review);
+    }
+}
+
+/// A user namespace separates only if none of its ids is one of the host. Nothing says so of one
+/// that is joined.
+fn require_user_namespace(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+    let minimum = context.profile.rules().process.mapped_uid_min;
+    let found = if !has_own_user_namespace(linux) {
+        "none of its own".to_owned()
+    } else if let Some(low) = low_mapping(linux, minimum) {
+        format!("{}: {}", low.key, low.found)
+    } else {
+        return;
+    };
+    review.refuse(
+        Code::UserNamespaceMissing,
+        "/linux/namespaces",
+        format!("a user namespace of its own, mapped to {minimum} or above"),
+        found,
+    );
 }
 
 /// Judges a namespace that is joined by path.

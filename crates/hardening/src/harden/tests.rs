@@ -246,11 +246,69 @@ fn no_uid_of_a_user_namespace_is_an_id_of_the_host() {
     ] {
         for config in [mapped(&bad, &good), mapped(&good, &bad)] {
             let refusals = refused(&config, &restricted);
-            let codes: Vec<_> = refusals.iter().map(|it| it.code.as_str()).collect();
-            assert_eq!(codes, ["root-user-denied"], "{bad}");
+            assert_eq!(codes(&refusals), ["root-user-denied"], "{bad}");
         }
         // Where root is permitted, a mapping gives nothing that it has not.
         hardened(&mapped(&bad, &good), &profile(BASELINE));
+    }
+}
+
+fn codes(refusals: &Refusals) -> Vec<&'static str> {
+    refusals.iter().map(|it| it.code.as_str()).collect()
+}
+
+#[test]
+fn a_user_namespace_that_separates_nothing_does_not_count() {
+    let strict = profile(STRICT);
+    let good = json!([range(0, 65536, 65536)]);
+    hardened(&mapped(&good, &good), &strict);
+    let identity = json!([range(0, 0, u64::from(u32::MAX))]);
+    for config in [mapped(&identity, &good), mapped(&good, &identity)] {
+        let refusals = refused(&config, &strict);
+        assert_eq!(
+            codes(&refusals),
+            ["root-user-denied", "user-namespace-missing"]
+        );
+    }
+    let joined = joining(mapped(&good, &good));
+    assert_eq!(
+        codes(&refused(&joined, &strict)),
+        ["user-namespace-missing"]
+    );
+}
+
+/// The configuration with its user namespace joined by path.
+fn joining(mut config: Value) -> Value {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.last_mut().unwrap()["path"] = "/proc/7/ns/user".into();
+    config
+}
+
+#[test]
+fn a_mount_is_mapped_only_in_a_user_namespace_of_its_own() {
+    let restricted = profile(RESTRICTED);
+    let good = json!([range(0, 65536, 65536)]);
+    let mapped = mapped(&good, &good);
+    let unmapped = edited(CTR, |_| {});
+    let inert = edited(CTR, |config| config["linux"]["uidMappings"] = good.clone());
+    for (key, value) in [
+        ("uidMappings", good.clone()),
+        ("gidMappings", good),
+        ("options", json!(["rbind", "idmap"])),
+        ("options", json!(["rbind", "ridmap=x"])),
+    ] {
+        let with_mount = |config: &Value| {
+            let mut config = config.clone();
+            let mut mount = json!({"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["rbind"]});
+            mount[key] = value.clone();
+            config["mounts"].as_array_mut().unwrap().push(mount);
+            config
+        };
+        hardened(&with_mount(&mapped), &restricted);
+        for config in [&unmapped, &inert, &joining(mapped.clone())] {
+            let refusals = refused(&with_mount(config), &restricted);
+            assert_eq!(codes(&refusals), ["mount-denied"], "{key}: {value}");
+        }
     }
 }
 
