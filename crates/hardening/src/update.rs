@@ -67,6 +67,7 @@ pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<Clampe
         );
     }
     refuse_loosening(&resources, &baseline.ceilings, &mut review);
+    clamp_processor_time(&mut resources, &baseline.ceilings, &mut review);
     refuse_oom_exemption(&resources, "", Code::UpdateDenied, &mut review);
     refuse_real_time(&resources, "", Code::UpdateDenied, &mut review);
     refuse_unified(&resources, baseline, &mut review);
@@ -130,7 +131,6 @@ fn refuse_loosening(
             );
         }
     }
-    refuse_processor_time(resources, ceilings, review);
     let asked = resources.get("hugepageLimits").and_then(Value::as_array);
     for (index, asked) in asked.into_iter().flatten().enumerate() {
         let size = asked
@@ -159,35 +159,44 @@ const fn is_above(asked: i64, ceiling: i64) -> bool {
     asked > ceiling || asked < 0
 }
 
-/// The share of one processor counts, so quota and period are judged together. A part that is
-/// absent or 0 stays as it is.
-fn refuse_processor_time(
-    resources: &Map<String, Value>,
+/// The share of one processor counts, so quota and period are judged together and written
+/// together. A runtime would take a part that is left out from the update before, and two updates
+/// of one part each would pass what neither of them shows. A part that is absent or 0 is that of
+/// the ceiling.
+fn clamp_processor_time(
+    resources: &mut Map<String, Value>,
     ceilings: &ResourceCeilings,
     review: &mut Review,
 ) {
     let Some(ceiling) = ceilings.cpu else { return };
-    let number = |key: &str| resources.get("cpu").and_then(|it| it.get(key));
-    let quota = number("quota")
+    let Some(cpu) = resources.get_mut("cpu").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let quota = cpu
+        .get("quota")
         .and_then(Value::as_i64)
         .filter(|quota| *quota != 0);
-    let period = number("period")
+    let period = cpu
+        .get("period")
         .and_then(Value::as_u64)
         .filter(|period| *period != 0);
     if quota.is_none() && period.is_none() {
         return;
     }
     let quota = quota.unwrap_or(ceiling.quota_us);
-    let asked_period = period.unwrap_or(ceiling.period_us);
+    let period = period.unwrap_or(ceiling.period_us);
     let share = |quota: i64, period: u64| i128::from(quota).saturating_mul(i128::from(period));
-    if quota < 0 || share(quota, ceiling.period_us) > share(ceiling.quota_us, asked_period) {
+    if quota < 0 || share(quota, ceiling.period_us) > share(ceiling.quota_us, period) {
         let expected = format!(
             "at most {} µs in {} µs",
             ceiling.quota_us, ceiling.period_us
         );
-        let found = format!("{quota} µs in {asked_period} µs");
+        let found = format!("{quota} µs in {period} µs");
         review.refuse(Code::UpdateDenied, "/cpu/quota", expected, found);
     }
+    let reason = "quota and period count together";
+    review.set(cpu, "/cpu", "quota", quota, reason);
+    review.set(cpu, "/cpu", "period", period, reason);
 }
 
 fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &mut Review) {

@@ -28,12 +28,49 @@ fn tightening_and_standing_still_pass() {
         json!({"pids": {"limit": 1024}}),
         json!({"cpu": {"quota": 50_000, "period": 100_000}}),
         json!({"cpu": {"quota": 100_000, "period": 200_000, "shares": 2, "cpus": "0"}}),
-        json!({"cpu": {"period": 200_000}}),
+        json!({"cpu": {"shares": 2}}),
         json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 8}, {"pageSize": "1GB", "limit": 9}]}),
         json!({"unified": {"memory.high": "1", "memory.swap.max": "max"}}),
         json!({"memory": {"swap": -1}}),
     ] {
         assert_eq!(update(&resources), Ok(resources));
+    }
+}
+
+#[test]
+fn quota_and_period_are_written_together() {
+    for (asked, quota, period) in [
+        (json!({"quota": 25_000}), 25_000, 100_000),
+        (json!({"quota": 25_000, "period": 0}), 25_000, 100_000),
+        (json!({"period": 1_000_000}), 50_000, 1_000_000),
+        (json!({"period": 1_000_000, "quota": 0}), 50_000, 1_000_000),
+    ] {
+        let written = json!({"cpu": {"quota": quota, "period": period}});
+        assert_eq!(update(&json!({ "cpu": asked })), Ok(written.clone()));
+        assert_eq!(update(&written), Ok(written));
+    }
+}
+
+/// A runtime that keeps what an update leaves out, as runc and crun do.
+#[test]
+fn no_sequence_of_updates_lifts_the_ceiling_of_processor_time() {
+    let mut kept = (50_000, 100_000);
+    for asked in [
+        json!({"period": 1_000_000, "quota": 500_000}),
+        json!({"period": 100_000}),
+        json!({"period": 1_000_000}),
+        json!({"quota": 500_000}),
+        json!({"period": 50_000, "quota": 25_000}),
+        json!({"quota": 50_000}),
+    ] {
+        if let Ok(written) = update(&json!({ "cpu": asked })) {
+            kept.0 = written["cpu"]["quota"].as_i64().unwrap_or(kept.0);
+            kept.1 = written["cpu"]["period"].as_i64().unwrap_or(kept.1);
+        }
+        assert!(
+            kept.0 * 100_000 <= 50_000 * kept.1,
+            "{kept:?} after {asked}"
+        );
     }
 }
 
