@@ -144,6 +144,8 @@ fn real_time_classes_and_directories_of_proc_are_refused() {
         refused(|it| it["scheduler"] = policy("SCHED_DEADLINE")),
         "exec-denied"
     );
+    let before_others = json!({"policy": "SCHED_OTHER", "nice": -1});
+    assert_eq!(refused(|it| it["scheduler"] = before_others), "exec-denied");
     let class = json!({"class": "IOPRIO_CLASS_RT"});
     assert_eq!(refused(|it| it["ioPriority"] = class), "exec-denied");
     for cwd in ["/proc/self/fd/7", "//proc/1", "tmp"] {

@@ -349,7 +349,7 @@ fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review
     process.insert("rlimits".to_owned(), Value::Array(limits));
 }
 
-/// Refuses real-time classes, of the processor and of the disk.
+/// Refuses real-time classes, of the processor and of the disk, and a place before others.
 pub(crate) fn refuse_scheduling(
     process: &Map<String, Value>,
     parent: &str,
@@ -368,6 +368,15 @@ pub(crate) fn refuse_scheduling(
     if !ordinary.contains(&policy) {
         let pointer = format!("{parent}/scheduler/policy");
         review.refuse(code, pointer, "no real-time class", quote(policy));
+    }
+    let nice = process
+        .get("scheduler")
+        .and_then(|it| it.get("nice"))
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    if nice < 0 {
+        let pointer = format!("{parent}/scheduler/nice");
+        review.refuse(code, pointer, "0 or above", nice.to_string());
     }
     let class = nested("ioPriority", "class");
     if !["", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"].contains(&class) {

@@ -83,6 +83,10 @@ fn scheduling() {
         "/process/scheduler",
         json!({"policy": "SCHED_FIFO"}),
     );
+    for nice in [-1, -20] {
+        let scheduler = json!({"policy": "SCHED_OTHER", "nice": nice});
+        assert_refused("scheduler-denied", "/process/scheduler", scheduler);
+    }
     assert_refused(
         "scheduler-denied",
         "/process/ioPriority",
@@ -94,6 +98,18 @@ fn scheduling() {
         json!(950_000),
     );
     assert_refused("oom-score-denied", "/process/oomScoreAdj", json!(-999));
+}
+
+#[test]
+fn a_place_behind_others_passes() {
+    let config = edited(CTR, |config| {
+        set(
+            config,
+            "/process/scheduler",
+            json!({"policy": "SCHED_OTHER", "nice": 19}),
+        );
+    });
+    hardened(&config, &profile(RESTRICTED));
 }
 
 #[test]
