@@ -4,12 +4,14 @@ use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use crate::oci_config::text;
+use crate::oci_config::{text, texts};
 use crate::review::{Review, is_set, take_object};
 
-/// What a hook finds if its configuration gives no environment. Without one the runtimes let it
-/// inherit theirs, and CVE-2025-23266 came in through `LD_PRELOAD`.
-const HOOK_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The whole environment of a hook. Without one the runtimes let it inherit theirs, and
+/// CVE-2025-23266 came in through `LD_PRELOAD`.
+const HOOK_PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+/// The longest time that a hook may hold up a container, in seconds.
+const TIMEOUT_MAX_S: i64 = 120;
 
 pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
     refuse_annotations(spec, context, review);
@@ -25,25 +27,50 @@ pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review
             let Some(hook) = hook.as_object_mut() else {
                 continue;
             };
-            let path = text(hook, "path");
-            let mut allowed = context.profile.rules().hooks.allow.iter();
-            if !allowed.any(|rule| rule.path == path && rule.stages.contains(stage)) {
-                let pointer = format!("/hooks/{stage}/{index}");
-                review.refuse(
-                    Code::HookDenied,
-                    pointer,
-                    "a hook of the profile",
-                    quote(path),
-                );
-            }
-            if !is_set(hook, "env") {
-                let parent = format!("/hooks/{stage}/{index}");
-                let reason = "a hook would inherit the environment of the runtime";
-                review.set(hook, &parent, "env", json!([HOOK_PATH]), reason);
-            }
+            let parent = format!("/hooks/{stage}/{index}");
+            judge(hook, stage, &parent, context, review);
         }
     }
     spec.insert("hooks".to_owned(), Value::Object(hooks));
+}
+
+fn judge(
+    hook: &mut Map<String, Value>,
+    stage: &str,
+    parent: &str,
+    context: Context<'_>,
+    review: &mut Review,
+) {
+    let path = text(hook, "path");
+    let allowed = &context.profile.rules().hooks.allow;
+    let mut allowed = allowed
+        .iter()
+        .filter(|rule| rule.path == path && rule.stages.contains(stage))
+        .peekable();
+    if allowed.peek().is_none() {
+        let found = quote(path);
+        review.refuse(Code::HookDenied, parent, "a hook of the profile", found);
+    } else if !allowed.any(|rule| texts(hook, "args").eq(rule.args.iter().map(String::as_str))) {
+        // What it is told is part of what it does.
+        let pointer = format!("{parent}/args");
+        let expected = "the arguments that the profile gives";
+        review.refuse(Code::HookDenied, pointer, expected, "others");
+    }
+    let env = json!([HOOK_PATH]);
+    if hook.get("env") != Some(&env) {
+        let from = match hook.insert("env".to_owned(), env) {
+            None | Some(Value::Null) => Value::Null,
+            // Its values may be secret.
+            Some(_) => "others".into(),
+        };
+        let reason = "a hook is steered by its environment, or inherits that of the runtime";
+        review.change(format!("{parent}/env"), from, HOOK_PATH, reason);
+    }
+    let timeout_s = hook.get("timeout").and_then(Value::as_i64).unwrap_or(0);
+    if !(1..=TIMEOUT_MAX_S).contains(&timeout_s) {
+        let reason = "a hook would hold up the runtime for ever";
+        review.set(hook, parent, "timeout", TIMEOUT_MAX_S, reason);
+    }
 }
 
 fn refuse_annotations(spec: &Map<String, Value>, context: Context<'_>, review: &mut Review) {

@@ -419,24 +419,80 @@ fn labels_are_judged_only_where_their_module_is_active() {
     assert!(!outcome(false, true, "", ""));
 }
 
-#[test]
-fn a_hook_of_the_profile_gets_an_environment() {
-    let config = edited(CTR, |config| {
-        config["hooks"] = json!({"createRuntime": [
-            {"path": "/usr/libexec/portcullis/portcullis-hook", "args": ["portcullis-hook"]},
-        ]});
+/// A configuration with a hook of the profile, edited.
+fn hooked(edit: impl FnOnce(&mut Value)) -> Value {
+    let mut hook = json!({
+        "path": "/usr/libexec/portcullis/portcullis-hook",
+        "args": ["portcullis-hook", "--deadline", "8s"],
     });
-    let tree = tree(&hardened(&config, &profile(RESTRICTED)));
-    let env = &tree["hooks"]["createRuntime"][0]["env"];
-    assert!(env[0].as_str().unwrap().starts_with("PATH="));
+    edit(&mut hook);
+    edited(CTR, |config| {
+        config["hooks"] = json!({ "createRuntime": [hook] });
+    })
+}
+
+#[test]
+fn a_hook_of_the_profile_gets_an_environment_and_an_end() {
+    let restricted = profile(RESTRICTED);
+    let own = json!(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    for env in [
+        Value::Null,
+        json!([]),
+        json!(["LD_PRELOAD=/tmp/x.so"]),
+        json!([own[0], "X=1"]),
+    ] {
+        let tree = tree(&hardened(&hooked(|hook| hook["env"] = env), &restricted));
+        assert_eq!(tree["hooks"]["createRuntime"][0]["env"], own);
+    }
+    for (asked, given) in [
+        (Value::Null, 120),
+        (json!(-1), 120),
+        (json!(0), 120),
+        (json!(1), 1),
+        (json!(120), 120),
+        (json!(121), 120),
+    ] {
+        let tree = tree(&hardened(
+            &hooked(|hook| hook["timeout"] = asked),
+            &restricted,
+        ));
+        assert_eq!(tree["hooks"]["createRuntime"][0]["timeout"], given);
+    }
+}
+
+#[test]
+fn the_hook_that_is_shipped_is_not_changed() {
+    let shipped: Value = serde_json::from_str(include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../packaging/hooks.d/portcullis.json"
+    )))
+    .unwrap();
+    let config = hooked(|hook| *hook = shipped["hook"].clone());
+    for text in [BASELINE, RESTRICTED] {
+        let changes = hardened(&config, &profile(text)).changes;
+        assert!(changes.iter().all(|it| !it.pointer.starts_with("/hooks")));
+    }
+}
+
+#[test]
+fn a_hook_with_other_arguments_is_refused() {
+    for args in [
+        Value::Null,
+        json!([]),
+        json!(["portcullis-hook"]),
+        json!(["portcullis-hook", "--deadline", "8s", "--namespace", "lax"]),
+    ] {
+        let config = hooked(|hook| hook["args"] = args);
+        let refusals = refused(&config, &profile(RESTRICTED));
+        assert_eq!(codes(&refusals), ["hook-denied"]);
+    }
 }
 
 #[test]
 fn changes_hold_no_arguments_and_no_environment() {
-    let config = edited(CTR, |config| {
-        config["process"]["env"] = json!(["TOKEN=hunter2"]);
-        config["process"]["args"] = json!(["sh", "-c", "echo hunter3"]);
-    });
+    let mut config = hooked(|hook| hook["env"] = json!(["TOKEN=hunter4"]));
+    config["process"]["env"] = json!(["TOKEN=hunter2"]);
+    config["process"]["args"] = json!(["sh", "-c", "echo hunter3"]);
     let hardened = hardened(&config, &profile(RESTRICTED));
     let changes = serde_json::to_string(&hardened.changes).unwrap();
     assert!(!changes.contains("hunter"));

@@ -167,6 +167,9 @@ pub(crate) struct HookRules {
 pub(crate) struct HookRule {
     pub path: String,
     pub stages: BTreeSet<String>,
+    /// Exactly these, the name of the program first; none if absent.
+    #[serde(default)]
+    pub args: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
