@@ -1,7 +1,8 @@
 //! The seccomp list of a profile, and its intersection with the list a configuration brings.
 //!
 //! The result never lets a call pass that either of the two would stop. Where the exact
-//! intersection cannot be written as OCI rules, the stricter side is taken.
+//! intersection cannot be written as OCI rules, the stricter side is taken; so it is where it would
+//! take too long to find.
 
 mod condition;
 mod requested;
@@ -238,7 +239,8 @@ impl SeccompList {
             }
         }
         let list = relaxed.as_ref().unwrap_or(self);
-        let requested = brought.map(Requested::from_oci);
+        let listed = |name: &str| list.plain.contains(name) || list.conditional.contains_key(name);
+        let requested = brought.map(|section| Requested::from_oci(section, listed));
         list.narrowed(requested.as_ref())
     }
 

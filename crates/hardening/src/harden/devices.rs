@@ -9,6 +9,9 @@ use crate::path::{is_within, normal};
 use crate::profile::DeviceRule;
 use crate::review::{Review, take_object};
 
+/// Most rules that are kept. Callers give a dozen; each is compared with the others.
+const RULES_LIMIT: usize = 256;
+
 /// The device as a rule of the controller or a node names it; `None` stands for all.
 type Numbers = (Option<i64>, Option<i64>);
 
@@ -111,6 +114,10 @@ fn harden_controller(linux: &mut Map<String, Value>, context: Context<'_>, revie
             allowed.retain(|kept| !overlaps(kept, kind, numbers));
         } else if let Some(keep) = rules.keep.iter().find(|keep| covers(keep, kind, numbers)) {
             let kept = narrowed(keep, rule);
+            if allowed.len() >= RULES_LIMIT {
+                excess.add(|| format!("more than {RULES_LIMIT} rules"));
+                break;
+            }
             if !allowed.contains(&kept) {
                 allowed.push(kept);
             }

@@ -1,5 +1,6 @@
 use serde_json::from_str;
 
+use super::requested::ALTERNATIVES_LIMIT;
 use super::*;
 
 const SHIPPED: &str = include_str!(concat!(
@@ -208,6 +209,73 @@ fn an_argument_given_twice_means_or() {
             .iter()
             .all(|entry| entry["args"].as_array().is_none_or(|it| it.len() == 1))
     );
+}
+
+/// An entry about `name` for each of `count` values of its first argument.
+fn alternatives(name: &str, action: &str, count: usize) -> Vec<Value> {
+    let entry = |value: usize| {
+        serde_json::json!({"names": [name], "action": action,
+                           "args": [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}]})
+    };
+    (0..count).map(entry).collect()
+}
+
+/// How many entries of `section` name a call.
+fn entries_of(section: &Value, name: &str) -> usize {
+    let entries = section["syscalls"].as_array().unwrap().iter();
+    entries
+        .filter(|entry| entry["names"].as_array().unwrap().contains(&name.into()))
+        .count()
+}
+
+#[test]
+fn a_call_has_only_so_many_alternatives() {
+    let brought = |default: &str, entries: Vec<Value>| serde_json::json!({"defaultAction": default, "syscalls": entries});
+    let allowing = |count| {
+        brought(
+            "SCMP_ACT_ERRNO",
+            alternatives("kill", "SCMP_ACT_ALLOW", count),
+        )
+    };
+    let most = section(Some(&allowing(ALTERNATIVES_LIMIT)));
+    assert_eq!(entries_of(&most, "kill"), ALTERNATIVES_LIMIT);
+    let more = section(Some(&allowing(ALTERNATIVES_LIMIT + 1)));
+    assert_eq!(entries_of(&more, "kill"), 0);
+    assert!(!passes(&more, "kill", first(0)));
+
+    // Denials that are too many to look at are not forgotten.
+    let denying = |count| {
+        brought(
+            "SCMP_ACT_ALLOW",
+            alternatives("kill", "SCMP_ACT_ERRNO", count),
+        )
+    };
+    let more = section(Some(&denying(ALTERNATIVES_LIMIT + 1)));
+    assert!(!passes(&more, "kill", first(u64::MAX)));
+    assert!(passes(&more, "read", first(0)));
+
+    // One entry that runtimes read as alternatives, and both kinds together.
+    let args: Vec<Value> = alternatives("", "", ALTERNATIVES_LIMIT + 1)
+        .into_iter()
+        .map(|mut entry| entry["args"][0].take())
+        .collect();
+    let one = serde_json::json!({"names": ["kill"], "action": "SCMP_ACT_ALLOW", "args": args});
+    let once = section(Some(&brought("SCMP_ACT_ERRNO", vec![one])));
+    assert_eq!(entries_of(&once, "kill"), 0);
+    let mut both = alternatives("kill", "SCMP_ACT_ALLOW", ALTERNATIVES_LIMIT);
+    both.extend(alternatives("kill", "SCMP_ACT_KILL", 1));
+    let both = section(Some(&brought("SCMP_ACT_ERRNO", both)));
+    assert_eq!(entries_of(&both, "kill"), 0);
+}
+
+#[test]
+fn what_is_kept_of_a_filter_does_not_grow_with_it() {
+    let mut entries = alternatives("read", "SCMP_ACT_ALLOW", 3000);
+    let names: Vec<String> = (0..3000).map(|number| format!("call{number}")).collect();
+    entries.push(serde_json::json!({"names": names, "action": "SCMP_ACT_ALLOW"}));
+    let brought = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": entries});
+    let kept = Requested::from_oci(brought.as_object().unwrap(), |name| name == "read");
+    assert_eq!(kept.size(), (1, 0));
 }
 
 #[test]

@@ -242,6 +242,21 @@ fn devices() {
 }
 
 #[test]
+fn only_so_many_rules_about_devices_are_looked_at() {
+    let terminals = |count: i64| -> Value {
+        (0..count)
+            .map(|minor| {
+                json!({"allow": true, "type": "c", "major": 136, "minor": minor, "access": "rw"})
+            })
+            .collect()
+    };
+    let devices = "/linux/resources/devices";
+    let config = edited(CTR, |config| set(config, devices, terminals(256)));
+    hardened(&config, &profile(RESTRICTED));
+    assert_refused("device-denied", devices, terminals(257));
+}
+
+#[test]
 fn a_denial_after_a_permission_counts() {
     let config = edited(CTR, |config| {
         let devices = json!([
