@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_config::profile_from;
-use portcullis_hardening::{Hardened, OciConfig, Profile, Relaxations, clamp_exec, harden};
+use portcullis_hardening::{
+    Hardened, MountSource, OciConfig, Profile, Relaxations, clamp_exec, harden,
+};
 use portcullis_host::{FactsPolicy, facts, open_rootfs};
 use portcullis_tests::run;
 use serde_json::{Value, json};
@@ -306,6 +308,99 @@ mod needs_root {
             let data = seen.lines().find(|line| line.contains(" /data ")).unwrap();
             assert!(data.contains("nosuid") && data.contains("nodev"), "{data}");
         }
+    }
+
+    /// Shows `source` at `place`, in the mount namespace of this thread.
+    fn bind(source: &Path, place: &Path) {
+        let none: Option<&str> = None;
+        let flags = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(Some(source), place, none, flags, none).unwrap();
+    }
+
+    /// What a host says of sources beneath its kubelet's directory.
+    fn judge_volumes(scratch: &Path) {
+        let volumes = scratch.join("kubelet/pods/u/volumes");
+        let subpaths = scratch.join("kubelet/pods/u/volume-subpaths");
+        let of = |directory: &Path, name: &str| {
+            let place = directory.join(name);
+            fs::create_dir_all(&place).unwrap();
+            place
+        };
+        let (protected, open, disk) = (
+            of(scratch, "protected/inner"),
+            of(scratch, "open"),
+            of(scratch, "disks/one"),
+        );
+        fs::write(protected.join("key"), "").unwrap();
+        let cache = of(&volumes, "kubernetes.io~empty-dir/cache");
+        let secret = of(&volumes, "kubernetes.io~secret/token");
+        let _secret = Mounted::tmpfs(&secret);
+        let shown = |source: &Path, directory: &Path, name: &str| {
+            let place = of(directory, name);
+            bind(source, &place);
+            place
+        };
+        let of_cache = of(&cache, "sub");
+        let key = of(&subpaths, "h/c").join("1");
+        fs::write(&key, "").unwrap();
+        bind(&protected.join("key"), &key);
+        let volume = MountSource::KubeletVolume { settings: false };
+        let denied = MountSource::Denied {
+            what: scratch.join("protected").display().to_string(),
+        };
+        let expected = [
+            (cache.clone(), volume.clone()),
+            (shown(&cache, &cache, "../again"), volume.clone()),
+            (shown(&of_cache, &subpaths, "e/c/0"), volume),
+            (secret, MountSource::KubeletVolume { settings: true }),
+            (shown(&protected, &subpaths, "h/c/0"), denied.clone()),
+            (key, denied),
+            (
+                shown(&open, &volumes, "kubernetes.io~local-volume/o"),
+                MountSource::Unlisted,
+            ),
+            (
+                shown(&disk, &volumes, "kubernetes.io~local-volume/d"),
+                MountSource::Allowed,
+            ),
+        ];
+        let mut config = ctr("true");
+        config["mounts"] = expected
+            .iter()
+            .map(|(source, _)| json!({"destination": "/data", "type": "bind", "source": source}))
+            .collect();
+        let config = OciConfig::parse(config.to_string().as_bytes()).unwrap();
+        let policy = FactsPolicy {
+            mounts_allow: vec![scratch.join("disks")],
+            kubelet: scratch.join("kubelet"),
+            denied: vec![scratch.join("protected")],
+            ..FactsPolicy::default()
+        };
+        let facts = facts(&config, None, &policy).unwrap();
+        for (index, (source, judged)) in expected.iter().enumerate() {
+            assert_eq!(
+                facts.mount_sources.get(&index),
+                Some(judged),
+                "{}",
+                source.display()
+            );
+        }
+    }
+
+    #[test]
+    fn a_volume_that_shows_a_directory_of_the_host_is_judged_as_that() {
+        portcullis_tests::needs!(Root);
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().canonicalize().unwrap();
+        // What the thread mounts goes away with it.
+        let judged = std::thread::spawn(move || {
+            let none: Option<&str> = None;
+            let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            nix::mount::mount(none, "/", none, private, none).unwrap();
+            judge_volumes(&path);
+        });
+        judged.join().unwrap();
     }
 
     /// A mount that goes away with the test.

@@ -3,6 +3,7 @@
 mod inode;
 mod kernel;
 mod mount_source;
+mod mount_table;
 mod namespace;
 mod rootfs;
 

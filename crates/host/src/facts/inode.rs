@@ -1,5 +1,6 @@
 //! Files and directories by device and inode.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,21 @@ impl Place {
             })
     }
 
+    /// The number of the mount that it was opened through, as the mount table gives it.
+    pub(super) fn mount_id(&self) -> Result<u64, HostError> {
+        let path = format!("/proc/thread-self/fdinfo/{}", self.fd.as_raw_fd());
+        let unreadable = |cause| HostError::Read {
+            path: self.path.clone(),
+            cause,
+        };
+        let info = fs::read_to_string(path).map_err(unreadable)?;
+        let id = info.lines().find_map(|line| {
+            let number = line.strip_prefix("mnt_id:")?;
+            number.trim().parse().ok()
+        });
+        id.ok_or_else(|| unreadable(io::Error::from(io::ErrorKind::InvalidData)))
+    }
+
     /// The inodes of itself and of each directory above it, nearest first, up to the root.
     pub(super) fn ancestry(&self) -> Result<Vec<Inode>, HostError> {
         let mut chain = vec![self.inode()];
@@ -136,7 +152,7 @@ impl Place {
         }
     }
 
-    fn vanished(&self) -> HostError {
+    pub(super) fn vanished(&self) -> HostError {
         let cause = io::Error::new(
             io::ErrorKind::NotFound,
             "it was moved while it was examined",

@@ -3,6 +3,11 @@
 //! The source is opened once; it and every directory above it are compared by device and inode
 //! with what no container gets and with what it may get. The nearest match decides: a volume in
 //! the kubelet's directory is a volume, the directory itself is not.
+//!
+//! A volume may itself be a bind of a directory of the host (a subpath of a host path, a local
+//! volume). It is then judged by where the host has that directory. Not looked at is what is
+//! mounted further down in a source, which a recursive bind brings along: only who may mount on
+//! the host could have put it there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,6 +22,7 @@ use portcullis_hardening::MountSource;
 
 use super::FactsPolicy;
 use super::inode::{Inode, Place};
+use super::mount_table::{MountTable, Origin};
 use crate::error::HostError;
 
 /// Parts of a host that no container gets. Those that do not exist are skipped.
@@ -82,6 +88,15 @@ enum Mark {
     Kubelet,
 }
 
+/// What the directories above a place say about it.
+#[derive(Debug)]
+enum Verdict {
+    /// What it is.
+    Final(MountSource),
+    /// `source`, `depth` levels beneath the kubelet's directory, unless it is only shown there.
+    Kubelet { depth: usize, source: MountSource },
+}
+
 /// Judges sources against one policy.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -89,6 +104,8 @@ pub(super) struct Judge {
     /// Everything above a denied part: mounting it would mount that part too.
     holders: BTreeMap<Inode, PathBuf>,
     root: BTreeSet<Inode>,
+    /// The kubelet's directory, as the kernel knows it.
+    kubelet: Option<PathBuf>,
 }
 
 // === impl Judge ===
@@ -99,6 +116,7 @@ impl Judge {
             marks: BTreeMap::new(),
             holders: BTreeMap::new(),
             root: BTreeSet::new(),
+            kubelet: None,
         };
         let denied = DENIED.iter().map(Path::new);
         for path in denied.chain(policy.denied.iter().map(PathBuf::as_path)) {
@@ -108,6 +126,9 @@ impl Judge {
             judge.mark(path, Mark::Containerd)?;
         }
         judge.mark(&policy.kubelet, Mark::Kubelet)?;
+        if let Some(kubelet) = Place::open(&policy.kubelet)? {
+            judge.kubelet = Some(kubelet.canonical_path()?);
+        }
         for path in &policy.mounts_allow {
             if let Some(place) = Place::open(path)? {
                 judge.marks.insert(place.inode(), Mark::Allowed);
@@ -156,12 +177,60 @@ impl Judge {
             let what = "a file system of the kernel".to_owned();
             return Ok(Some(MountSource::Denied { what }));
         }
-        self.classify(&place).map(Some)
+        match self.classify(&place)? {
+            Verdict::Kubelet { depth, source } => {
+                self.judge_origin(&place, depth, source).map(Some)
+            }
+            Verdict::Final(source) => Ok(Some(source)),
+        }
     }
 
-    fn classify(&self, place: &Place) -> Result<MountSource, HostError> {
-        let denied = |path: &Path| MountSource::Denied {
-            what: path.display().to_string(),
+    /// Judges `source`, a place `depth` levels beneath the kubelet's directory, by where it comes
+    /// from.
+    fn judge_origin(
+        &self,
+        place: &Place,
+        depth: usize,
+        source: MountSource,
+    ) -> Result<MountSource, HostError> {
+        let path = place.canonical_path()?;
+        let kubelet = path.ancestors().nth(depth).unwrap_or(&path);
+        // The host may show the kubelet's directory by another name too.
+        let names = [kubelet, self.kubelet.as_deref().unwrap_or(kubelet)];
+        let origin = MountTable::read()?
+            .origin(place.mount_id()?, &path, &names)
+            .ok_or_else(|| place.vanished())?;
+        let paths = match origin {
+            Origin::Here | Origin::Own => return Ok(source),
+            Origin::Elsewhere(paths) => paths,
+        };
+        let mut found = None;
+        for path in paths {
+            let Some(other) = Place::open(&path)? else {
+                continue;
+            };
+            // Otherwise something else is mounted over it.
+            if other.inode() != place.inode() {
+                continue;
+            }
+            let judged = match self.classify(&other)? {
+                Verdict::Kubelet { .. } => source.clone(),
+                Verdict::Final(judged) => judged,
+            };
+            match judged {
+                MountSource::Denied { .. } => return Ok(judged),
+                MountSource::Unlisted => {}
+                _ => found = Some(judged),
+            }
+        }
+        Ok(found.unwrap_or(MountSource::Unlisted))
+    }
+
+    fn classify(&self, place: &Place) -> Result<Verdict, HostError> {
+        let denied = |path: &Path| {
+            Verdict::Final(MountSource::Denied {
+                what: path.display().to_string(),
+            })
         };
         let chain = place.ancestry()?;
         if let Some(held) = self.holders.get(&place.inode()) {
@@ -174,21 +243,22 @@ impl Judge {
             }
             match self.marks.get(inode) {
                 None => {}
-                Some(Mark::Allowed) => return Ok(MountSource::Allowed),
+                Some(Mark::Allowed) => return Ok(Verdict::Final(MountSource::Allowed)),
                 Some(Mark::Denied(path)) => return Ok(denied(path)),
                 Some(Mark::Containerd) => {
                     let names = names_beneath(place, depth)?;
-                    return Ok(
-                        of_containerd(&names).unwrap_or_else(|| denied("containerd".as_ref()))
-                    );
+                    let judged = of_containerd(&names).map(Verdict::Final);
+                    return Ok(judged.unwrap_or_else(|| denied("containerd".as_ref())));
                 }
                 Some(Mark::Kubelet) => {
                     let names = names_beneath(place, depth)?;
-                    return Ok(of_kubelet(&names).unwrap_or_else(|| denied("kubelet".as_ref())));
+                    let judged =
+                        of_kubelet(&names).map(|source| Verdict::Kubelet { depth, source });
+                    return Ok(judged.unwrap_or_else(|| denied("kubelet".as_ref())));
                 }
             }
         }
-        Ok(MountSource::Unlisted)
+        Ok(Verdict::Final(MountSource::Unlisted))
     }
 }
 
