@@ -57,6 +57,20 @@ pub struct ResourceCeilings {
     pub cpu: Option<CpuCeiling>,
     /// Huge pages in bytes by page size (`2MB`).
     pub hugepages: BTreeMap<String, u64>,
+    /// Processors, as written (`0-3,8`).
+    pub cpus: Option<String>,
+    /// Memory nodes, as written.
+    pub mems: Option<String>,
+    /// Limits of the unified hierarchy by file (`memory.high`), in bytes.
+    #[serde(default)]
+    pub unified: BTreeMap<String, u64>,
+    /// Memory that is never taken back for others (`memory.min`), in bytes. Unlike a limit it is
+    /// what the host gives away, so none was asked for if it is 0.
+    #[serde(default)]
+    pub memory_min_bytes: u64,
+    /// Memory that is taken back last (`memory.low`), in bytes.
+    #[serde(default)]
+    pub memory_low_bytes: u64,
 }
 
 /// Processor time: `quota_us` in each `period_us`.
@@ -67,4 +81,7 @@ pub struct CpuCeiling {
     pub quota_us: i64,
     /// Microseconds of wall time.
     pub period_us: u64,
+    /// Microseconds of processor time that may be saved up for one period.
+    #[serde(default)]
+    pub burst_us: u64,
 }

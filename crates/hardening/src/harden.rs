@@ -1,6 +1,6 @@
 //! Hardening of a whole configuration.
 
-mod baseline;
+pub(crate) mod baseline;
 mod devices;
 mod hooks;
 mod linux;

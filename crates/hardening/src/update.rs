@@ -1,12 +1,16 @@
 //! New resource limits for a running container.
 
+mod id_list;
+
 use portcullis_gate::{Code, Refusal, Refusals, quote};
 use portcullis_json::Limits;
 use serde_json::{Map, Value};
 
 use crate::baseline::{Baseline, ResourceCeilings};
 use crate::change::{Change, canonical_bytes};
+use crate::harden::baseline::unified_bytes;
 use crate::harden::resources::{refuse_oom_exemption, refuse_real_time};
+use crate::oci_config::text;
 use crate::review::Review;
 use crate::schema::{self, RESOURCES};
 
@@ -31,7 +35,9 @@ pub struct ClampedUpdate {
 /// Clamps an update of resources to the ceilings of its container.
 ///
 /// A ceiling is the limit that the container was created with. What had no limit may be given
-/// one; what had one may be lowered, not raised and not lifted.
+/// one; what had one may be lowered, not raised and not lifted. Memory that the host keeps for a
+/// container is never more than it was created with. Weights (`cpu.shares`, `io.weight`) have no
+/// ceiling: they only divide what the group above has.
 ///
 /// # Errors
 ///
@@ -68,6 +74,8 @@ pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<Clampe
     }
     refuse_loosening(&resources, &baseline.ceilings, &mut review);
     clamp_processor_time(&mut resources, &baseline.ceilings, &mut review);
+    clamp_places(&mut resources, &baseline.ceilings, &mut review);
+    refuse_protection(&resources, &baseline.ceilings, &mut review);
     refuse_oom_exemption(&resources, "", Code::UpdateDenied, &mut review);
     refuse_real_time(&resources, "", Code::UpdateDenied, &mut review);
     refuse_unified(&resources, baseline, &mut review);
@@ -172,6 +180,16 @@ fn clamp_processor_time(
     let Some(cpu) = resources.get_mut("cpu").and_then(Value::as_object_mut) else {
         return;
     };
+    let burst = cpu.get("burst").and_then(Value::as_u64).unwrap_or(0);
+    if burst > ceiling.burst_us {
+        let expected = format!("at most {} µs", ceiling.burst_us);
+        review.refuse(
+            Code::UpdateDenied,
+            "/cpu/burst",
+            expected,
+            format!("{burst} µs"),
+        );
+    }
     let quota = cpu
         .get("quota")
         .and_then(Value::as_i64)
@@ -199,9 +217,55 @@ fn clamp_processor_time(
     review.set(cpu, "/cpu", "period", period, reason);
 }
 
+/// Processors and memory nodes.
+fn clamp_places(
+    resources: &mut Map<String, Value>,
+    ceilings: &ResourceCeilings,
+    review: &mut Review,
+) {
+    let Some(cpu) = resources.get_mut("cpu").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (key, ceiling) in [("cpus", &ceilings.cpus), ("mems", &ceilings.mems)] {
+        let Some(ceiling) = ceiling else { continue };
+        let asked = text(cpu, key);
+        if asked.is_empty() {
+            review.remove(cpu, "/cpu", key, "runtimes differ on what nothing means");
+        } else if !id_list::is_within(asked, ceiling) {
+            let expected = format!("among {}", quote(ceiling));
+            let pointer = format!("/cpu/{key}");
+            review.refuse(Code::UpdateDenied, pointer, expected, quote(asked));
+        }
+    }
+}
+
+/// Refuses to keep more memory for the container than it was created with.
+fn refuse_protection(
+    resources: &Map<String, Value>,
+    ceilings: &ResourceCeilings,
+    review: &mut Review,
+) {
+    // The runtimes write it to `memory.low`.
+    let asked = resources.get("memory").and_then(|it| it.get("reservation"));
+    let asked = asked.and_then(Value::as_i64).unwrap_or(0);
+    let most = ceilings.memory_low_bytes;
+    if u64::try_from(asked).map_or(true, |asked| asked > most) {
+        let expected = format!("at most {most}");
+        let pointer = "/memory/reservation";
+        review.refuse(Code::UpdateDenied, pointer, expected, asked.to_string());
+    }
+}
+
 fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+    let ceilings = &baseline.ceilings;
     let unified = resources.get("unified").and_then(Value::as_object);
     for (key, value) in unified.into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        let most = match key.as_str() {
+            "memory.min" => Some(&ceilings.memory_min_bytes),
+            "memory.low" => Some(&ceilings.memory_low_bytes),
+            _ => ceilings.unified.get(key),
+        };
         if !baseline.unified.contains(key) {
             review.refuse(
                 Code::UpdateDenied,
@@ -209,16 +273,32 @@ fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &
                 "a key of the profile",
                 quote(key),
             );
-        } else if key == "memory.swap.max" && baseline.ceilings.swap_bytes.is_some() {
+        } else if key == "memory.swap.max" && ceilings.swap_bytes.is_some() {
             // The same limit by another name, which would go round the ceiling.
-            let found = quote(value.as_str().unwrap_or_default());
             review.refuse(
                 Code::UpdateDenied,
                 "/unified/memory.swap.max",
                 "memory.swap",
-                found,
+                quote(value),
             );
+        } else if let Some(most) = most
+            && unified_bytes(value).is_none_or(|asked| asked > *most)
+        {
+            let expected = format!("at most {most}");
+            let pointer = format!("/unified/{key}");
+            review.refuse(Code::UpdateDenied, pointer, expected, quote(value));
         }
+    }
+    let swap = resources.get("memory").and_then(|it| it.get("swap"));
+    if let Some(swap) = swap.and_then(Value::as_i64).filter(|swap| *swap != 0)
+        && ceilings.unified.contains_key("memory.swap.max")
+    {
+        review.refuse(
+            Code::UpdateDenied,
+            "/memory/swap",
+            "memory.swap.max",
+            swap.to_string(),
+        );
     }
 }
 

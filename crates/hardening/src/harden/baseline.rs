@@ -10,6 +10,19 @@ use crate::profile::{Profile, RootUser};
 /// What the kernel takes if a quota comes without a period, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
 
+/// Files of the unified hierarchy that limit, in bytes.
+const UNIFIED_LIMITS: [&str; 2] = ["memory.high", "memory.swap.max"];
+
+/// A number of bytes as the unified hierarchy writes it; `u64::MAX` for `max`. The kernel also
+/// takes suffixes, which nobody needs.
+pub(crate) fn unified_bytes(text: &str) -> Option<u64> {
+    match text {
+        "max" => Some(u64::MAX),
+        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+}
+
 pub(super) fn of(
     process: &Map<String, Value>,
     linux: &Map<String, Value>,
@@ -59,6 +72,16 @@ fn ceilings(resources: Option<&Map<String, Value>>) -> ResourceCeilings {
     let period = number("cpu", "period")
         .and_then(Value::as_u64)
         .filter(|period| *period > 0);
+    let words = |key: &str| {
+        let list = number("cpu", key).and_then(Value::as_str);
+        list.filter(|list| !list.is_empty()).map(str::to_owned)
+    };
+    // What cannot be read allows nothing.
+    let unified = |key: &str| {
+        let value = number("unified", key).and_then(Value::as_str);
+        value.map(|value| unified_bytes(value).unwrap_or(0))
+    };
+    let reservation = number("memory", "reservation").and_then(Value::as_u64);
     let hugepages = resources.get("hugepageLimits").and_then(Value::as_array);
     ResourceCeilings {
         memory_bytes: limit("memory", "limit"),
@@ -67,7 +90,16 @@ fn ceilings(resources: Option<&Map<String, Value>>) -> ResourceCeilings {
         cpu: limit("cpu", "quota").map(|quota_us| CpuCeiling {
             quota_us,
             period_us: period.unwrap_or(CPU_PERIOD_US),
+            burst_us: number("cpu", "burst").and_then(Value::as_u64).unwrap_or(0),
         }),
+        cpus: words("cpus"),
+        mems: words("mems"),
+        unified: UNIFIED_LIMITS
+            .into_iter()
+            .filter_map(|key| Some((key.to_owned(), unified(key).filter(|it| *it != u64::MAX)?)))
+            .collect(),
+        memory_min_bytes: unified("memory.min").unwrap_or(0),
+        memory_low_bytes: unified("memory.low").or(reservation).unwrap_or(0),
         hugepages: hugepages
             .into_iter()
             .flatten()

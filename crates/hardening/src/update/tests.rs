@@ -103,6 +103,68 @@ fn a_limit_of_swap_cannot_be_passed_by_its_other_name() {
     assert_eq!(refusals.first().code.as_str(), "update-denied");
 }
 
+/// A container on two processors, with memory kept for it and with limits by file.
+fn placed() -> Baseline {
+    let config = edited(CTR, |config| {
+        let resources = &mut config["linux"]["resources"];
+        resources["cpu"] = json!({"quota": 50_000, "burst": 1000, "cpus": "0-1", "mems": "0"});
+        resources["unified"] = json!({
+            "memory.min": "4096", "memory.low": "8192", "memory.high": "65536",
+            "memory.swap.max": "1024",
+        });
+    });
+    hardened(&config, &profile(RESTRICTED)).baseline
+}
+
+#[test]
+fn places_protections_and_limits_by_file_have_ceilings() {
+    let outcome = |resources: &Value, baseline: &Baseline| {
+        clamp_update(resources.to_string().as_bytes(), baseline)
+            .map(|it| Value::Object(it.resources))
+            .map_err(|refusals| refusals.first().code.as_str())
+    };
+    for resources in [
+        json!({"cpu": {"cpus": "0"}}),
+        json!({"cpu": {"cpus": "0,1", "mems": "0", "burst": 1000}}),
+        json!({"unified": {"memory.min": "4096", "memory.low": "0", "memory.high": "65536"}}),
+        json!({"unified": {"memory.swap.max": "1024"}}),
+        json!({"memory": {"reservation": 8192}}),
+    ] {
+        assert_eq!(outcome(&resources, &placed()), Ok(resources));
+    }
+    for resources in [
+        json!({"cpu": {"cpus": "0-2"}}),
+        json!({"cpu": {"mems": "1"}}),
+        json!({"cpu": {"burst": 1001}}),
+        json!({"unified": {"memory.min": "4097"}}),
+        json!({"unified": {"memory.min": "1k"}}),
+        json!({"unified": {"memory.low": "max"}}),
+        json!({"unified": {"memory.high": "65537"}}),
+        json!({"unified": {"memory.high": "max"}}),
+        json!({"unified": {"memory.swap.max": "max"}}),
+        json!({"memory": {"swap": -1}}),
+        json!({"memory": {"reservation": 8193}}),
+        json!({"memory": {"reservation": -1}}),
+    ] {
+        assert_eq!(
+            outcome(&resources, &placed()),
+            Err("update-denied"),
+            "{resources}"
+        );
+    }
+    let nothing = json!({"cpu": {"cpus": "", "mems": ""}});
+    assert_eq!(outcome(&nothing, &placed()), Ok(json!({"cpu": {}})));
+    // Nothing was kept for this one, and everything else was open to it.
+    for key in ["memory.min", "memory.low"] {
+        assert_eq!(
+            update(&json!({"unified": {key: "1"}})),
+            Err("update-denied")
+        );
+    }
+    let free = json!({"cpu": {"cpus": "0-9"}, "unified": {"memory.high": "max"}});
+    assert_eq!(update(&free), Ok(free));
+}
+
 #[test]
 fn what_is_not_a_limit_of_the_container_is_dropped() {
     let resources = json!({
