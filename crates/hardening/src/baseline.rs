@@ -35,6 +35,9 @@ pub struct Baseline {
     pub uid: u32,
     /// True if an exec may run as uid 0.
     pub root_permitted: bool,
+    /// True if an exec may have no terminal, because processes could type into it.
+    #[serde(default)]
+    pub terminal_refused: bool,
     /// Ceilings of its resources.
     pub ceilings: ResourceCeilings,
     /// Keys of the unified hierarchy that an update may set.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::baseline::Baseline;
 use crate::change::{Change, canonical_bytes};
 use crate::harden::process::{
-    refuse_scheduling, requested_capabilities, rlimit, uid, write_capabilities, write_rlimit,
+    refuse_scheduling, refuse_terminal, requested_capabilities, rlimit, uid, write_capabilities,
+    write_rlimit,
 };
 use crate::oci_config::text;
 use crate::path::lies_in_proc;
@@ -41,8 +42,8 @@ pub struct ClampedExec {
 ///
 /// `exec-spec-malformed` as for [`crate::OciConfig::parse`]; `capability-excess` if a capability
 /// is asked for that the container does not have and that callers do not put in by themselves (a
-/// privileged exec); `exec-denied` for uid 0 where the profile forbids it and for real-time
-/// classes; `working-directory-denied`.
+/// privileged exec); `exec-denied` for uid 0 and for a terminal where the profile
+/// forbids it, and for real-time classes; `working-directory-denied`.
 ///
 /// # Source
 ///
@@ -78,6 +79,9 @@ pub fn clamp_exec(spec_json: &[u8], baseline: &Baseline) -> Result<ClampedExec, 
     clamp_rlimits(&mut process, baseline, &mut review);
     clamp_oom_score(&mut process, baseline, &mut review);
     refuse_scheduling(&process, "", Code::ExecDenied, &mut review);
+    if baseline.terminal_refused {
+        refuse_terminal(&process, "", Code::ExecDenied, &mut review);
+    }
     if uid(&process) == 0 && !baseline.root_permitted {
         let expected = format!("a uid other than 0, as the container's {}", baseline.uid);
         review.refuse(Code::ExecDenied, "/user", expected, "uid 0");

@@ -115,6 +115,8 @@ pub struct HostFacts {
     pub apparmor: bool,
     /// True if `SELinux` is enforcing.
     pub selinux: bool,
+    /// True if a process may type into its terminal for others (`TIOCSTI`).
+    pub legacy_tiocsti: bool,
     /// The `RLIMIT_NOFILE` that a container without one of its own would inherit.
     pub inherited_nofile: Option<Rlimit>,
 }

@@ -83,7 +83,7 @@ pub fn harden(
     hooks::harden(spec, context, &mut review);
 
     let changes = review.finish()?;
-    let baseline = baseline::of(&process, &linux, profile);
+    let baseline = baseline::of(&process, &linux, context);
     let spec = config.as_map_mut();
     spec.insert("process".to_owned(), Value::Object(process));
     spec.insert("linux".to_owned(), Value::Object(linux));

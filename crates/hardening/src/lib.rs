@@ -19,6 +19,17 @@
 //! assert_eq!(refusals.first().code.as_str(), "oci-config-malformed");
 //! ```
 //!
+//! # Not covered
+//!
+//! - The mapping of a user namespace that is joined by path is not in the configuration. Such a
+//!   namespace never counts as separation, but a uid other than 0 in it is taken as it stands.
+//! - A profile that permits root permits every mapping.
+//! - What an allowed hook, an allowed mount or a device of the profile does.
+//! - `TIOCSTI` is not taken out of `ioctl`; a profile can only refuse terminals.
+//! - Weights of processor and disk, and processor time of a container that was created without a
+//!   limit, have no ceiling in updates.
+//! - A field of a configuration that the schema does not know stays; only that of an exec is dropped.
+//!
 //! Layer 0: no I/O, no clock, no environment.
 #![forbid(unsafe_code)]
 

@@ -68,6 +68,7 @@ pub fn facts(
         cpu_thermal_paths: kernel::thermal_throttle_paths()?,
         apparmor: kernel::apparmor_is_enabled()?,
         selinux: kernel::selinux_is_enforcing()?,
+        legacy_tiocsti: kernel::legacy_tiocsti_is_permitted()?,
         inherited_nofile: Some(nofile()?),
     })
 }

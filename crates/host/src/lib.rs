@@ -12,6 +12,14 @@
 //! assert_eq!(boot.len(), 36);
 //! ```
 //!
+//! # Not covered
+//!
+//! - Paths are judged as they lead now; the runtime resolves them again. Who can rename or mount
+//!   on the host in between is root there.
+//! - What is mounted further down in the source of a bind mount, and comes along with `rbind`.
+//! - A volume on a file system of its own is taken for a volume, whatever it holds.
+//! - A disk that the host does not mount while it is looked at, but does at other times.
+//!
 //! Layer 1: used by shim, hook, agent, command and settings.
 #![forbid(unsafe_code)]
 

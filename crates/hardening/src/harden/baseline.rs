@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::process::{is_mapped, requested_capabilities, rlimit, uid};
+use super::Context;
+use super::process::{is_mapped, refuses_terminal, requested_capabilities, rlimit, uid};
 use crate::baseline::{Baseline, CpuCeiling, ResourceCeilings};
 use crate::oci_config::text;
-use crate::profile::{Profile, RootUser};
+use crate::profile::RootUser;
 
 /// What the kernel takes if a quota comes without a period, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -26,8 +27,9 @@ pub(crate) fn unified_bytes(text: &str) -> Option<u64> {
 pub(super) fn of(
     process: &Map<String, Value>,
     linux: &Map<String, Value>,
-    profile: &Profile,
+    context: Context<'_>,
 ) -> Baseline {
+    let profile = context.profile;
     let rules = profile.rules();
     let uid = uid(process);
     let rlimits = process.get("rlimits").and_then(Value::as_array);
@@ -53,6 +55,7 @@ pub(super) fn of(
         root_permitted: uid == 0
             || rules.process.exec_as_root == RootUser::Permit
             || is_mapped(linux, 0, rules.process.mapped_uid_min),
+        terminal_refused: refuses_terminal(context),
         ceilings: ceilings(linux.get("resources").and_then(Value::as_object)),
         unified: rules.resources.unified.clone(),
         cgroups_path: text(linux, "cgroupsPath").to_owned(),

@@ -53,6 +53,9 @@ pub(super) fn harden(
     harden_capabilities(process, context, review);
     harden_rlimits(process, context, review);
     refuse_scheduling(process, "", Code::SchedulerDenied, review);
+    if refuses_terminal(context) {
+        refuse_terminal(process, "/process", Code::OciFieldDenied, review);
+    }
 
     let minimum = context.profile.rules().process.oom_score_adj_min;
     let score = process
@@ -382,6 +385,24 @@ pub(crate) fn refuse_scheduling(
     if !["", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"].contains(&class) {
         let pointer = format!("{parent}/ioPriority/class");
         review.refuse(code, pointer, "no real-time class", quote(class));
+    }
+}
+
+/// True if no process may have a terminal. The system call list cannot take `TIOCSTI` out of
+/// `ioctl`, since it only says what passes.
+pub(super) const fn refuses_terminal(context: Context<'_>) -> bool {
+    context.facts.legacy_tiocsti && context.profile.rules().process.refuse_legacy_terminal
+}
+
+pub(crate) fn refuse_terminal(
+    process: &Map<String, Value>,
+    parent: &str,
+    code: Code,
+    review: &mut Review,
+) {
+    if process.get("terminal").and_then(Value::as_bool) == Some(true) {
+        let expected = "no terminal while dev.tty.legacy_tiocsti is not 0";
+        review.refuse(code, format!("{parent}/terminal"), expected, "true");
     }
 }
 

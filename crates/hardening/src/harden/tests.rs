@@ -82,6 +82,7 @@ pub(crate) fn facts(config: &OciConfig) -> HostFacts {
         cpu_thermal_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
         apparmor: false,
         selinux: false,
+        legacy_tiocsti: false,
         inherited_nofile: Some(Rlimit {
             soft: 1024,
             hard: 1 << 30,
@@ -310,6 +311,35 @@ fn a_mount_is_mapped_only_in_a_user_namespace_of_its_own() {
             assert_eq!(codes(&refusals), ["mount-denied"], "{key}: {value}");
         }
     }
+}
+
+#[test]
+fn a_terminal_that_others_can_type_into_is_refused_where_the_profile_says_so() {
+    let good = json!([range(0, 65536, 65536)]);
+    let mut config = mapped(&good, &good);
+    let outcome = |config: &Value, text: &str, legacy: bool| {
+        let config = parse(config);
+        let mut facts = facts(&config);
+        facts.legacy_tiocsti = legacy;
+        harden(config, &profile(text), &facts, &Relaxations::none())
+    };
+    let silent = outcome(&config, STRICT, true).unwrap().baseline;
+    assert!(silent.terminal_refused);
+    assert!(
+        !outcome(&config, STRICT, false)
+            .unwrap()
+            .baseline
+            .terminal_refused
+    );
+    let exec = br#"{"args": ["sh"], "cwd": "/", "user": {"uid": 1000}, "terminal": true}"#;
+    let refusals = crate::clamp_exec(exec, &silent).unwrap_err();
+    assert_eq!(codes(&refusals), ["exec-denied"]);
+    config["process"]["terminal"] = true.into();
+    let refusals = outcome(&config, STRICT, true).unwrap_err();
+    assert_eq!(codes(&refusals), ["oci-field-denied"]);
+    let talking = outcome(&config, STRICT, false).unwrap().baseline;
+    crate::clamp_exec(exec, &talking).unwrap();
+    outcome(&config, RESTRICTED, true).unwrap();
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct ProcessRules {
     pub mapped_uid_min: u32,
     pub nofile_max: u64,
     pub oom_score_adj_min: i32,
+    #[serde(default)]
+    pub refuse_legacy_terminal: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -13,6 +13,9 @@ const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
 /// `1` if enforcing; absent if the module is not active.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 
+/// `0` if only the mighty may type into a terminal; absent before Linux 6.2, where all may.
+const LEGACY_TIOCSTI: &str = "/proc/sys/dev/tty/legacy_tiocsti";
+
 /// The `thermal_throttle` directories, by the number of the processor. They count events that
 /// other containers cause, which makes them a channel between containers.
 pub(super) fn thermal_throttle_paths() -> Result<Vec<String>, HostError> {
@@ -48,6 +51,10 @@ pub(super) fn selinux_is_enforcing() -> Result<bool, HostError> {
     starts_with(SELINUX, b'1')
 }
 
+pub(super) fn legacy_tiocsti_is_permitted() -> Result<bool, HostError> {
+    Ok(!starts_with(LEGACY_TIOCSTI, b'0')?)
+}
+
 /// False if there is no such file.
 fn starts_with(path: &str, byte: u8) -> Result<bool, HostError> {
     match fs::read(path) {
@@ -70,6 +77,13 @@ mod tests {
             assert!(Path::new(&path).is_dir());
             assert!(path.starts_with(PROCESSORS) && path.ends_with("/thermal_throttle"));
         }
+    }
+
+    #[test]
+    fn a_terminal_is_safe_only_if_the_kernel_says_so() {
+        let says = fs::read_to_string(LEGACY_TIOCSTI).ok();
+        let safe = says.is_some_and(|says| says.trim() == "0");
+        assert_eq!(legacy_tiocsti_is_permitted().unwrap(), !safe);
     }
 
     #[test]
