@@ -9,7 +9,7 @@ use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Oper
 use portcullis_gate::{
     Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
 };
-use portcullis_hardening::{Change, Hardened, OciConfig, Relaxations, harden};
+use portcullis_hardening::{Change, Hardened, OciConfig, Profile, Relaxations, harden};
 use portcullis_host::FactsPolicy;
 use protobuf::well_known_types::any::Any;
 
@@ -47,6 +47,7 @@ pub(crate) struct Decided {
     launch: Launch,
     permit: Option<Permit>,
     terms: Terms,
+    profile: Box<Profile>,
 }
 
 /// What this container must meet. Fixed at Create: later changes of node policy hold for the
@@ -143,7 +144,16 @@ impl Launch {
         };
         self.docket.record.profile = Some(terms.profile.clone());
         self.docket.record.relaxations = terms.relaxations.names().map(str::to_owned).collect();
-        let permit = match ask_gate(&self.docket, &terms.policy, &terms.require_tags).await {
+        // The profile is read while the agent reads the TPM.
+        let (decision, profile) = tokio::join!(
+            ask_gate(&self.docket, &terms.policy, &terms.require_tags),
+            async { portcullis_config::profile(&terms.profile).map(Box::new) },
+        );
+        let profile = match profile {
+            Ok(profile) => profile,
+            Err(fault) => return Err(self.docket.refuse_always(fault).await),
+        };
+        let permit = match decision {
             Ok(Decision::Permitted(permit)) => {
                 self.docket.record.verdict_sha256 = Some(permit.verdict_sha256.clone());
                 Some(permit)
@@ -163,6 +173,7 @@ impl Launch {
             launch: self,
             permit,
             terms,
+            profile,
         })
     }
 
@@ -189,14 +200,16 @@ async fn ask_gate(
     policy: &LaunchPolicy,
     require_tags: &[Requirement],
 ) -> Result<Decision, Refusals> {
-    let keys = portcullis_config::trusted_keys()?;
     let moment = docket::moment()?;
     let request = LaunchRequest {
         node: docket.config.node_name.clone(),
         subject: docket.subject(),
         require_tags: require_tags.to_vec(),
     };
-    let snapshot = agent::snapshot(docket.config.snapshot_deadline).await;
+    let (snapshot, keys) = tokio::join!(agent::snapshot(docket.config.snapshot_deadline), async {
+        portcullis_config::trusted_keys()
+    },);
+    let keys = keys?;
     Ok(portcullis_gate::decide(
         policy,
         &keys,
@@ -228,7 +241,12 @@ impl Decided {
             Ok(binary) => binary,
             Err(refusal) => return Err(docket.refuse_always(refusal.into()).await),
         };
-        let (config, baseline) = match hardened(docket, &self.terms, &self.launch.oci, rootfs) {
+        let (config, baseline) = match hardened(
+            docket,
+            (&self.terms, &self.profile),
+            &self.launch.oci,
+            rootfs,
+        ) {
             Ok(hardened) => {
                 docket.record.changes = hardened.changes.iter().map(change_record).collect();
                 (hardened.config, Some(hardened.baseline))
@@ -279,11 +297,10 @@ impl Decided {
 /// The profile's view of the configuration.
 fn hardened(
     docket: &Docket,
-    terms: &Terms,
+    (terms, profile): (&Terms, &Profile),
     oci: &OciConfig,
     rootfs: &Path,
 ) -> Result<Hardened, Refusals> {
-    let profile = portcullis_config::profile(&terms.profile)?;
     let policy = FactsPolicy {
         mounts_allow: docket
             .config
@@ -296,7 +313,7 @@ fn hardened(
     let facts = portcullis_host::open_rootfs(rootfs)
         .and_then(|fd| portcullis_host::facts(oci, Some(std::os::fd::AsFd::as_fd(&fd)), &policy))
         .map_err(|error| Refusals::from(error.refusal()))?;
-    harden(oci.clone(), &profile, &facts, &terms.relaxations)
+    harden(oci.clone(), profile, &facts, &terms.relaxations)
 }
 
 /// The hardened configuration, and what `delete` must know if this process is gone by then.

@@ -61,7 +61,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: CreateTaskRequest,
     ) -> ttrpc::Result<CreateTaskResponse> {
-        let pid = carry_out(self.shim().create(request)).await?;
+        let pid = carry_out(Box::pin(self.shim().create(request))).await?;
         Ok(CreateTaskResponse {
             pid,
             ..CreateTaskResponse::default()
