@@ -54,6 +54,7 @@ pub fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     let plan = Plan {
         scratch: scratch.clone(),
         shape: Shape::default(),
+        root: None,
         keep: false,
         payload,
     };

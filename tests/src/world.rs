@@ -8,10 +8,13 @@
 //!
 //! Inside, `/etc`, `/usr` and `/var` are writable copies, `/run` is empty, the folders that
 //! containerd, CNI and Portcullis use are empty, and the network has only a loopback.
+//! A world may have the root file system of another system, from a folder ([`Root`]);
+//! then all of it is a writable copy.
 
 mod cgroups;
 mod mounts;
 mod remains;
+mod root;
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -29,6 +32,7 @@ use nix::unistd::Pid;
 use crate::failure::{Doing, Failure, Outcome};
 
 pub use remains::{Census, Remains};
+pub use root::Root;
 
 /// Set inside a world; holds its scratch folder.
 pub const MARK: &str = "PORTCULLIS_WORLD";
@@ -54,6 +58,8 @@ pub struct Plan {
     pub scratch: PathBuf,
     /// What it is like.
     pub shape: Shape,
+    /// Its root file system, if not this machine's.
+    pub root: Option<Root>,
     /// Do not end with the payload, nor with the process that started the keeper.
     pub keep: bool,
     /// Program and arguments to run inside.
@@ -151,6 +157,7 @@ pub fn run_test(
     let plan = Plan {
         scratch: scratch.path().to_owned(),
         shape,
+        root: Root::for_tests(&program),
         keep: false,
         payload: [
             program.as_os_str(),
@@ -230,6 +237,12 @@ impl Plan {
         let mut arguments = vec!["--scratch".into(), self.scratch.clone().into_os_string()];
         if !self.shape.unified {
             arguments.push("--without-unified".into());
+        }
+        if let Some(root) = &self.root {
+            arguments.extend(["--root".into(), root.folder.clone().into_os_string()]);
+            for shown in &root.shown {
+                arguments.extend(["--show".into(), shown.clone().into_os_string()]);
+            }
         }
         if self.keep {
             arguments.push("--keep".into());
@@ -312,7 +325,7 @@ impl Plan {
         )
         .doing("leave the mount, network, host-name and IPC namespaces")?;
         nix::unistd::sethostname("node-1").doing("name the host")?;
-        mounts::build(&self.scratch, self.shape)?;
+        mounts::build(self)?;
         mounts::loopback_up()?;
         let [program, arguments @ ..] = self.payload.as_slice() else {
             return Err(Failure::new("nothing to run in the world"));

@@ -7,9 +7,9 @@ use std::process::Command;
 use portcullis_tests::containerd::{Containerd, RUNC};
 use portcullis_tests::cri::{self, expected};
 use portcullis_tests::daemon::Daemon;
-use portcullis_tests::failure::{Failure, Outcome};
+use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::wait::{self, PATIENCE};
-use portcullis_tests::world::{Census, Shape, World};
+use portcullis_tests::world::{Census, Plan, Root, Shape, World};
 use portcullis_tests::{image, in_world, needs, run};
 
 /// Runs `true` in a container and gives what `ctr` answered.
@@ -36,6 +36,50 @@ mod needs_root {
             Ok(())
         })?;
         assert_eq!(Path::new(MARK).exists(), World::current().is_some());
+        Ok(())
+    }
+
+    /// A root file system with nothing but a shell, and a file to know it by.
+    fn small_root(folder: &Path) -> Outcome {
+        for name in ["bin", "etc", "proc", "run"] {
+            fs::create_dir(folder.join(name)).doing("make a root file system")?;
+        }
+        let busybox = image::busybox().ok_or_else(|| Failure::new("busybox is missing"))?;
+        for name in ["busybox", "sh"] {
+            let program = folder.join("bin").join(name);
+            fs::copy(&busybox, program).doing("copy busybox")?;
+        }
+        fs::write(folder.join("etc/os-release"), "ID=small\n").doing("name the system")
+    }
+
+    #[test]
+    fn a_world_with_another_root_has_only_what_is_shown_of_the_machine() -> Outcome {
+        needs!(Root, Busybox);
+        const SCRIPT: &str = "cat /etc/os-release; echo x >/written; cat /written; \
+             cat $SHOWN/file; echo x 2>&- >$SHOWN/file || echo protected; \
+             ls /usr; ls -d /home 2>&- || echo nothing else";
+        let scratch = tempfile::tempdir().doing("make a scratch folder")?;
+        let [folder, shown, logs] = ["root", "shown", "world"].map(|at| scratch.path().join(at));
+        for folder in [&folder, &shown, &logs] {
+            fs::create_dir(folder).doing("make a folder")?;
+        }
+        small_root(&folder)?;
+        fs::write(shown.join("file"), "shown\n").doing("write a file to be seen")?;
+        let plan = Plan {
+            scratch: logs,
+            shape: Shape::default(),
+            root: Some(Root {
+                folder: folder.clone(),
+                shown: vec![shown.clone()],
+            }),
+            keep: false,
+            payload: ["/bin/sh", "-c", SCRIPT].map(Into::into).to_vec(),
+        };
+        let mut command = plan.command(env!("CARGO_BIN_EXE_portcullis-lab").as_ref());
+        let printed = run::to_end(command.env("SHOWN", &shown))?.success()?;
+        let expected = "ID=small\nx\nshown\nprotected\nlib\nnothing else\n";
+        assert_eq!(printed, expected);
+        assert!(!folder.join("written").exists());
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use portcullis_tests::world::{Plan, Shape};
+use portcullis_tests::world::{Plan, Root, Shape};
 use portcullis_tests::{Failure, bench, demo};
 
 /// Private worlds for tests and for the demo.
@@ -43,6 +43,12 @@ struct WorldArguments {
     /// Leave cgroup version 2 out where the machine has both versions.
     #[arg(long)]
     without_unified: bool,
+    /// Folder with the root file system; default: this machine's.
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// Folder of this machine to be seen below another root, at the same path.
+    #[arg(long, requires = "root")]
+    show: Vec<PathBuf>,
     /// Go on when the program has ended, until this process is told to end.
     #[arg(long)]
     keep: bool,
@@ -81,6 +87,10 @@ impl WorldArguments {
             shape: Shape {
                 unified: !self.without_unified,
             },
+            root: self.root.map(|folder| Root {
+                folder,
+                shown: self.show,
+            }),
             keep: self.keep,
             payload: self.payload,
         }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{Shape, cgroups};
+use super::{Plan, Shape, cgroups};
 use crate::failure::{Doing, Failure, Outcome};
 
-/// Trees that become writable copies.
+/// Trees that become writable copies, in a world with this machine's root.
 const COPIES: [&str; 3] = ["etc", "usr", "var"];
 /// Folders that are empty inside, whatever the machine has there, and their modes.
 const EMPTY: [(&str, u32); 7] = [
@@ -28,7 +28,7 @@ const SIZE: &str = "256m";
 const WORLD_SIZE: &str = "2g";
 
 /// Builds all mounts. The caller has its own mount namespace.
-pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
+pub(super) fn build(plan: &Plan) -> Outcome {
     mount(
         None::<&str>,
         "/",
@@ -38,6 +38,17 @@ pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
     )
     .doing("keep mounts to ourselves")?;
     let groups = cgroups::hierarchies()?;
+    let world = plan.scratch.join("world");
+    memory(&world, 0o755, WORLD_SIZE)?;
+    fs::create_dir(world.join("tmp")).doing("make a folder for temporary files")?;
+    if let Some(root) = &plan.root {
+        root.enter(&plan.scratch, &world)?;
+    } else {
+        for tree in COPIES {
+            let tree = Path::new("/").join(tree);
+            overlay(&world, &tree, &tree)?;
+        }
+    }
     mount(
         Some("proc"),
         "/proc",
@@ -46,12 +57,6 @@ pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
         None::<&str>,
     )
     .doing("mount /proc")?;
-    let world = scratch.join("world");
-    memory(&world, 0o755, WORLD_SIZE)?;
-    fs::create_dir(world.join("tmp")).doing("make a folder for temporary files")?;
-    for tree in COPIES {
-        copy_on_write(&world, tree)?;
-    }
     for (folder, mode) in EMPTY {
         fs::create_dir_all(folder).doing(format!("make '{folder}'"))?;
         memory(folder.as_ref(), mode, SIZE)?;
@@ -63,7 +68,7 @@ pub(super) fn build(scratch: &Path, shape: Shape) -> Outcome {
         fs::remove_file(resolver).doing("remove the link '/etc/resolv.conf'")?;
     }
     fs::write(resolver, "nameserver 127.0.0.1\n").doing("write '/etc/resolv.conf'")?;
-    mount_cgroups(&groups, shape)
+    mount_cgroups(&groups, plan.shape)
 }
 
 /// Brings the loopback device of this network namespace up.
@@ -93,26 +98,31 @@ fn memory(at: &Path, mode: u32, size: &str) -> Outcome {
     .doing(format!("mount memory on '{}'", at.display()))
 }
 
-/// Lays a writable layer over `/<tree>`.
-fn copy_on_write(world: &Path, tree: &str) -> Outcome {
-    let (upper, work) = (world.join(tree), world.join(format!("{tree}.work")));
+/// Shows a writable copy of folder `from` at `at`; what is written goes to memory, in `world`.
+pub(super) fn overlay(world: &Path, from: &Path, at: &Path) -> Outcome {
+    let name = at.file_name().unwrap_or_default().to_string_lossy();
+    let [upper, work] = ["written", "work"].map(|part| world.join(format!("{name}.{part}")));
     for folder in [&upper, &work] {
         fs::create_dir(folder).doing(format!("make '{}'", folder.display()))?;
     }
     let options = format!(
-        "lowerdir=/{tree},upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={}",
+        from.display(),
         upper.display(),
         work.display()
     );
-    let at = format!("/{tree}");
     mount(
         Some("overlay"),
-        at.as_str(),
+        at,
         Some("overlay"),
         MsFlags::empty(),
         Some(options.as_str()),
     )
-    .doing(format!("lay a writable copy over '{at}'"))
+    .doing(format!(
+        "lay a writable copy of '{}' over '{}'",
+        from.display(),
+        at.display()
+    ))
 }
 
 /// Mounts the hierarchies anew, so that the world's own cgroups are their roots.
