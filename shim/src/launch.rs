@@ -224,19 +224,19 @@ async fn ask_gate(
 impl Decided {
     /// Hardens the configuration, writes it into the bundle and records the launch.
     ///
-    /// `rootfs` must be mounted: what is added to the configuration depends on what the image
-    /// has at `/tmp`, `/var/tmp` and `/run`.
+    /// The root filesystem must be mounted: what is added to the configuration depends on what the
+    /// image has at `/tmp`, `/var/tmp` and `/run`.
     ///
     /// # Errors
     ///
     /// [`TaskError::Refused`]: the configuration asks for what the profile denies, or the ledger
     /// does not take the record.
-    pub(crate) async fn admit(
-        mut self,
-        rootfs: &Path,
-        options: &RuntimeOptions,
-    ) -> Result<Admission, TaskError> {
+    pub(crate) async fn admit(mut self, options: &RuntimeOptions) -> Result<Admission, TaskError> {
         let docket = &mut self.launch.docket;
+        let rootfs = self
+            .launch
+            .bundle
+            .join(self.launch.oci.root_path().unwrap_or_default());
         let runtime_binary = match runtime_choice::trusted(options, &docket.config.runtime.binary) {
             Ok(binary) => binary,
             Err(refusal) => return Err(docket.refuse_always(refusal.into()).await),
@@ -245,7 +245,7 @@ impl Decided {
             docket,
             (&self.terms, &self.profile),
             &self.launch.oci,
-            rootfs,
+            &rootfs,
         ) {
             Ok(hardened) => {
                 docket.record.changes = hardened.changes.iter().map(change_record).collect();

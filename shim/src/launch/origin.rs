@@ -26,7 +26,7 @@ pub(super) fn refusals(
     mounts: &[Mount],
     allowed: &[String],
 ) -> Vec<Refusal> {
-    let root = root_path(oci, bundle);
+    let root = root_path(oci, bundle, allowed);
     let mounts = mounts.iter().find_map(|mount| snapshot(mount, allowed));
     root.into_iter()
         .chain(mounts)
@@ -34,21 +34,26 @@ pub(super) fn refusals(
         .collect()
 }
 
-/// The root filesystem is the bundle's, because that is what facts were gathered about.
-fn root_path(oci: &OciConfig, bundle: &Path) -> Option<Refusal> {
+/// The root filesystem is the bundle's; another one, which Docker's own storage makes, must lie
+/// where the node's policy says.
+fn root_path(oci: &OciConfig, bundle: &Path, allowed: &[String]) -> Option<Refusal> {
     let path = oci.root_path().unwrap_or_default();
-    let expected = bundle.join("rootfs");
     // Equal part by part, so that neither `..` nor a link elsewhere is followed.
-    let same = bundle.join(path).components().eq(expected.components());
-    (!same).then(|| {
-        let subject = "config.json /root/path";
-        Refusal::new(
-            Code::RootFilesystemDenied,
-            subject,
-            "'rootfs' in the bundle",
-            quote(path),
-        )
-    })
+    let own = bundle
+        .join(path)
+        .components()
+        .eq(bundle.join("rootfs").components());
+    if own || is_snapshot(Path::new(path), allowed) {
+        return None;
+    }
+    let expected = "'rootfs' in the bundle, or a directory in 'mounts.allow='";
+    let subject = "config.json /root/path";
+    Some(Refusal::new(
+        Code::RootFilesystemDenied,
+        subject,
+        expected,
+        quote(path),
+    ))
 }
 
 fn snapshot(mount: &Mount, allowed: &[String]) -> Option<Refusal> {
@@ -154,16 +159,18 @@ mod tests {
             ))
         };
         for path in ["rootfs", "./rootfs", "/run/b/web/rootfs"] {
-            assert_eq!(root_path(&with(path), bundle), None, "{path}");
+            assert_eq!(root_path(&with(path), bundle, &[]), None, "{path}");
         }
         for path in ["/etc", "", "rootfs/../../x", "../web/rootfs", "rootfs/sub"] {
-            let refusal = root_path(&with(path), bundle);
+            let refusal = root_path(&with(path), bundle, &[]);
             assert_eq!(
                 refusal.map(|refusal| refusal.code),
                 Some(Code::RootFilesystemDenied),
                 "{path}"
             );
         }
+        let allowed = ["/etc".to_owned()];
+        assert_eq!(root_path(&with("/etc/ssl"), bundle, &allowed), None);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Shim {
         let decided = launch.decide(&request.rootfs).await?;
         let rootfs = bundle.join("rootfs");
         mount_rootfs(&request.rootfs, &rootfs, undo)?;
-        let admission = decided.admit(&rootfs, &options).await?;
+        let admission = decided.admit(&options).await?;
 
         let runtime = Runtime::new(
             admission.runtime_binary().to_owned(),
