@@ -91,6 +91,22 @@ impl Containerd {
         })
     }
 
+    /// First number of its version.
+    ///
+    /// # Errors
+    ///
+    /// When it does not tell.
+    pub fn generation(&self) -> Outcome<u32> {
+        // Sample: `containerd github.com/containerd/containerd/v2 2.1.9+unknown `.
+        let said = run::to_end(Command::new("containerd").arg("--version"))?.success()?;
+        let version = said.split_whitespace().nth(2).unwrap_or_default();
+        let first = version.trim_start_matches('v').split('.').next();
+        first
+            .unwrap_or_default()
+            .parse()
+            .doing(format!("read the version in '{}'", said.trim()))
+    }
+
     /// `ctr` with `arguments`, in [`NAMESPACE`].
     #[must_use]
     pub fn ctr(&self, arguments: &[&str]) -> Command {

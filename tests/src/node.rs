@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::containerd::{Containerd, PORTCULLIS};
 use crate::daemon::Daemon;
 use crate::failure::{Doing, Failure, Outcome};
+use crate::grpc::Status;
 use crate::image;
 use crate::programs;
 use crate::refusal::Refusal;
@@ -271,12 +272,14 @@ impl Node {
         let mut create = vec!["container", "create", "--runtime", PORTCULLIS];
         create.extend([image::BUSYBOX, "frozen"]);
         self.containerd.run_ctr(&create)?.success()?;
-        let mut ingest = self.containerd.ctr(&["content", "ingest"]);
-        ingest.args(["--expected-digest", &digest, "checkpoint"]);
-        run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE)?.success()?;
-        // Nothing refers to it, so the garbage collection would take it away.
+        // Until it is labelled nothing refers to it, and the garbage collection may take it away.
         let root = ["content", "label", &digest, "containerd.io/gc.root=yes"];
-        self.containerd.run_ctr(&root)?.success()?;
+        wait::until_true("a checkpoint that stays", PATIENCE, || {
+            let mut ingest = self.containerd.ctr(&["content", "ingest"]);
+            ingest.args(["--expected-digest", &digest, "checkpoint"]);
+            run::with_input(&mut ingest, Some(&checkpoint), run::PATIENCE).is_ok()
+                && (self.containerd.run_ctr(&root)).is_ok_and(|ran| ran.status.success())
+        })?;
         let answer = self
             .containerd
             .tasks()
@@ -284,7 +287,10 @@ impl Node {
         self.forget("frozen")?;
         match answer {
             Ok(()) => Err(Failure::new("the restore was carried out")),
-            Err(status) => Refusal::find(&status.message),
+            Err(status) if status.code == Status::FAILED_PRECONDITION => {
+                Refusal::find(&status.message)
+            }
+            Err(status) => Err(Failure::new(format!("refused with {status}"))),
         }
     }
 

@@ -369,7 +369,7 @@ fn launch(directory: &Path, port: u16) -> io::Result<Child> {
         .args(["socket", "--tpm2"])
         .arg("--tpmstate")
         .arg(option("dir=", &directory.join("state")))
-        .args(["--flags", "not-need-init,startup-clear"])
+        .args(["--flags", flags()?])
         .args(["--server", &format!("type=tcp,port={port}")])
         .args(["--ctrl", &format!("type=tcp,port={}", port + 1)])
         .arg("--pid")
@@ -389,6 +389,20 @@ fn launch(directory: &Path, port: u16) -> io::Result<Child> {
             Err(error)
         }
     }
+}
+
+/// How it shall start and end. From 0.8 on it shuts the TPM down in order before a loss of power,
+/// which would make an unclean reset a clean one; earlier ones know no word against that.
+fn flags() -> io::Result<&'static str> {
+    let mut question = Command::new("swtpm");
+    question.args(["socket", "--tpm2", "--print-capabilities"]);
+    let answer = question.output().map_err(|e| naming("swtpm", &e))?;
+    let known = String::from_utf8_lossy(&answer.stdout).contains("opt-disable-auto-shutdown");
+    Ok(if known {
+        "not-need-init,startup-clear,disable-auto-shutdown"
+    } else {
+        "not-need-init,startup-clear"
+    })
 }
 
 /// Waits until `child` itself (not another test's swtpm) answers on `port`.

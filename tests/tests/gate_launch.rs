@@ -37,8 +37,10 @@ fn refused_image(node: &Node, image: &str, options: &[&str], expected: &str) -> 
         "undecided" => "unavailable",
         _ => refusal.status.as_str(),
     };
+    // The `ctr` of containerd 2 does not print it; there the suites that speak gRPC look at it.
+    let hidden = refusal.status.is_empty() && node.containerd.generation()? >= 2;
     assert!(
-        refusal.status.starts_with(status),
+        hidden || refusal.status.starts_with(status),
         "{refusal}: {}",
         refusal.status
     );

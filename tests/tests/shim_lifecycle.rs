@@ -307,9 +307,14 @@ mod case {
             .wait("one", "")?
             .doing("wait for the task")?;
         subject.remove("one")?;
+        // containerd's own shim may end before it has sent its last event.
+        let may_lack_last = subject.runtime == RUNC;
+        let deleted = || topics().iter().any(|topic| topic == "/tasks/delete");
         wait::until_true("the last event", PATIENCE, || {
-            topics().iter().any(|topic| topic == "/tasks/delete")
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            text.contains("/containers/delete") && (may_lack_last || deleted())
         })?;
+        let lacking = usize::from(may_lack_last && !deleted());
         events.stop()?;
         let expected = [
             "/tasks/create",
@@ -320,7 +325,7 @@ mod case {
             "/tasks/exit",
             "/tasks/delete",
         ];
-        assert_eq!(topics(), expected);
+        assert_eq!(topics(), expected[..expected.len() - lacking]);
         Ok(())
     }
 
