@@ -3,6 +3,7 @@
 //! - `cargo xtask demo`: watch containers start on a trusted host and be refused on others.
 //! - `cargo xtask test`: everything that must pass, in the order in which it fails fastest.
 //! - `cargo xtask bench`: our shim, all checks on, beside containerd's own.
+//! - `cargo xtask matrix`: the end-to-end suites on each containerd that Debian ships.
 //!
 //! Works as root, or asks sudo for the parts that need it.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@
 mod bench;
 mod demo;
 mod layout;
+mod matrix;
 mod packages;
 mod privilege;
 mod programs;
@@ -46,6 +48,11 @@ enum Task {
     Test(test::Arguments),
     /// Measure our shim, all checks on, beside containerd's own
     Bench(bench::Arguments),
+    /// Run the end-to-end suites on the containerd, runc and crun of several Debian releases
+    ///
+    /// Makes a folder with the root file system of each release below `target/matrix`, which takes
+    /// the network, and keeps it for the next time. The results become `docs/compatibility.md`.
+    Matrix(matrix::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +60,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Matrix(arguments) => matrix::run(&arguments),
     };
     done.unwrap_or_else(|failed| {
         screen::say(&format!("xtask: {failed}"));

@@ -47,6 +47,14 @@ const TEST: [Package; 2] = [
     package("crun", &["crun"]),
     package("systemd", &["systemd-analyze"]),
 ];
+/// Needed to make root folders of other releases.
+const MATRIX: [Package; 2] = [
+    package("mmdebstrap", &["mmdebstrap"]),
+    package(
+        "debian-archive-keyring",
+        &["/usr/share/keyrings/debian-archive-keyring.gpg"],
+    ),
+];
 
 const fn package(name: &'static str, proof: &'static [&'static str]) -> Package {
     Package { name, proof }
@@ -60,6 +68,12 @@ pub(crate) fn provide_for_demo(consent: Consent) -> Outcome {
 /// Installs what the tests need and is missing.
 pub(crate) fn provide_for_tests() -> Outcome {
     let all: Vec<Package> = RUN.iter().chain(&TEST).copied().collect();
+    provide(&all, Consent::Given)
+}
+
+/// Installs what the tests on other releases need and is missing.
+pub(crate) fn provide_for_matrix() -> Outcome {
+    let all: Vec<Package> = RUN.iter().chain(&TEST).chain(&MATRIX).copied().collect();
     provide(&all, Consent::Given)
 }
 
@@ -144,7 +158,7 @@ impl Package {
 
 #[cfg(test)]
 mod tests {
-    use super::{RUN, TEST, package};
+    use super::{MATRIX, RUN, TEST, package};
 
     #[test]
     fn a_program_or_a_file_shows_that_a_package_is_there() {
@@ -158,6 +172,7 @@ mod tests {
         let mut names: Vec<_> = RUN
             .iter()
             .chain(&TEST)
+            .chain(&MATRIX)
             .map(|package| package.name)
             .collect();
         names.sort_unstable();

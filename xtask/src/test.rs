@@ -13,10 +13,10 @@ use crate::step::{self, Failed, Outcome, timed};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// What this command promises the tests to have; see `tests/src/require.rs`.
-const PROMISED: &str = "root,swtpm,containerd,runc,crun,busybox,cni,runc-shim,programs";
+/// What our commands promise the tests to have; see `tests/src/require.rs`.
+pub(crate) const PROMISED: &str = "root,swtpm,containerd,runc,crun,busybox,cni,runc-shim,programs";
 /// Part of the path of every test that needs more than a compiler.
-const NEEDS: &str = "needs_";
+pub(crate) const NEEDS: &str = "needs_";
 
 /// Options of the test run.
 #[derive(Debug, Clone, clap::Args)]
