@@ -71,6 +71,10 @@ pub(crate) mod topic {
         path: "/tasks/exec-started",
         type_url: "containerd.events.TaskExecStarted",
     };
+    pub(crate) const OOM: Topic = Topic {
+        path: "/tasks/oom",
+        type_url: "containerd.events.TaskOOM",
+    };
     pub(crate) const PAUSED: Topic = Topic {
         path: "/tasks/paused",
         type_url: "containerd.events.TaskPaused",

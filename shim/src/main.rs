@@ -20,6 +20,7 @@ mod launch;
 mod log;
 mod metrics;
 mod mount;
+mod oom;
 mod options;
 mod runtime;
 mod server;

@@ -276,9 +276,39 @@ mod case {
         subject.remove("one")
     }
 
+    /// Subscribes to containerd's events, which go to `log`.
+    fn subscribe(subject: &Subject<'_>, log: &Path) -> Outcome<Daemon> {
+        let events = Daemon::start(&mut subject.containerd.ctr(&["events"]), log)?;
+        // A subscriber has no sign that it is one; the first event it sees is.
+        wait::until("a first event", PATIENCE, || {
+            let label = subject.ctr(&["image", "label", image::BUSYBOX, "seen=yes"]);
+            let seen = fs::read_to_string(log)
+                .unwrap_or_default()
+                .contains("/images/update");
+            (label.is_ok() && seen).then_some(())
+        })?;
+        Ok(events)
+    }
+
+    pub(super) fn a_kill_for_want_of_memory_is_told(subject: &Subject<'_>) -> Outcome {
+        let log = subject.logs.join("events.log");
+        let mut events = subscribe(subject, &log)?;
+        let limit = ["--rm", "--memory-limit", "16777216"];
+        // `tail` keeps the last line, and this one never ends.
+        let arguments = subject.arguments(&limit, "one", &["tail", "/dev/zero"]);
+        let ran = subject.containerd.run_ctr(&arguments)?;
+        assert_eq!(ran.status.code(), Some(137));
+        wait::until_true("an event of the kill", PATIENCE, || {
+            fs::read_to_string(&log)
+                .unwrap_or_default()
+                .contains("/tasks/oom")
+        })?;
+        events.stop().map(drop)
+    }
+
     pub(super) fn events_come_in_order(subject: &Subject<'_>) -> Outcome {
         let log = subject.logs.join("events.log");
-        let mut events = Daemon::start(&mut subject.containerd.ctr(&["events"]), &log)?;
+        let mut events = subscribe(subject, &log)?;
         let topics = || -> Vec<String> {
             let text = fs::read_to_string(&log).unwrap_or_default();
             let words = text
@@ -286,14 +316,6 @@ mod case {
                 .filter(|word| word.starts_with("/tasks/"));
             words.map(str::to_owned).collect()
         };
-        // A subscriber has no sign that it is one; the first event it sees is.
-        wait::until("a first event", PATIENCE, || {
-            let label = subject.ctr(&["image", "label", image::BUSYBOX, "seen=yes"]);
-            let seen = fs::read_to_string(&log)
-                .unwrap_or_default()
-                .contains("/images/update");
-            (label.is_ok() && seen).then_some(())
-        })?;
         subject.start("one", OBEDIENT)?;
         subject.exec("one", "a", "true")?.success()?;
         subject
@@ -448,6 +470,7 @@ on_every_shim! {
     its_use_of_resources_is_measured
     its_limits_can_be_lowered
     a_running_task_is_not_deleted
+    a_kill_for_want_of_memory_is_told
     events_come_in_order
     a_dead_shim_takes_its_container_along
     five_short_containers_in_a_row

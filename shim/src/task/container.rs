@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Exit, Lifecycle, Process};
 use crate::cgroup::Cgroup;
 use crate::launch::Admission;
+use crate::oom::OomWatch;
 use crate::options::RuntimeOptions;
 use crate::runtime::Runtime;
 use crate::status::TaskError;
@@ -35,6 +36,8 @@ pub(crate) struct Container {
     pub(crate) shares_pid_namespace: bool,
     /// Its cgroup, looked up while init was certainly there.
     pub(crate) cgroup: Option<Cgroup>,
+    /// Tells of out-of-memory kills while the container is there.
+    pub(crate) oom: Option<OomWatch>,
     /// One change of state at a time.
     pub(crate) lifecycle: Lifecycle,
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use containerd_shim_protos::api::{CreateTaskRequest, Mount};
-use containerd_shim_protos::events::task::TaskCreate;
+use containerd_shim_protos::events::task::{TaskCreate, TaskOOM};
 
 use super::{Container, Creating, Lifecycle, Phase, Process, Shim, Slot};
 use crate::cgroup::Cgroup;
 use crate::events::topic;
 use crate::launch::{self, Admission};
 use crate::mount;
+use crate::oom::OomWatch;
 use crate::options::RuntimeOptions;
 use crate::runtime::Runtime;
 use crate::status::TaskError;
@@ -139,10 +140,34 @@ impl Shim {
                 ..TaskCreate::default()
             },
         );
-        Ok((
-            container(id, bundle, runtime, options, admission, init),
-            pid,
-        ))
+        let mut container = container(id, bundle, runtime, options, admission, init);
+        self.watch_memory(&mut container);
+        Ok((container, pid))
+    }
+
+    /// Tells containerd of out-of-memory kills from now on, before the program runs.
+    fn watch_memory(&self, container: &mut Container) {
+        let Some(cgroup) = &container.cgroup else {
+            return;
+        };
+        let (events, container_id) = (self.events.clone(), container.id.clone());
+        let watch = OomWatch::start(cgroup, move || {
+            let container_id = container_id.clone();
+            events.send(
+                topic::OOM,
+                &TaskOOM {
+                    container_id,
+                    ..TaskOOM::default()
+                },
+            );
+        });
+        match watch {
+            Ok(watch) => container.oom = watch,
+            Err(error) => crate::log::warn(&format!(
+                "cannot watch the memory of '{}': {error}, ignoring",
+                container.id
+            )),
+        }
     }
 
     async fn create_init(
@@ -180,6 +205,7 @@ fn container(
     init: Process,
 ) -> Container {
     Container {
+        oom: None,
         cgroup: Cgroup::of(init.pid).ok(),
         shares_pid_namespace: admission.shares_pid_namespace(),
         id,
