@@ -91,10 +91,17 @@ mod needs_root {
             Daemon::start(Command::new("sleep").arg("611.611"), &log)?.release();
             Ok(())
         })?;
-        let alive = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x00611.611\x00")
-        });
-        assert_eq!(alive, World::current().is_some());
+        let alive = || {
+            fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+                let line = fs::read(entry.path().join("cmdline"));
+                line.is_ok_and(|line| line == b"sleep\x00611.611\x00")
+            })
+        };
+        if World::current().is_some() {
+            // The kernel shows the command line a moment after the program was started.
+            return wait::until_true("the sleeper", PATIENCE, alive);
+        }
+        assert!(!alive());
         let groups = run::to_end(Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "2"]))?;
         let own = format!("portcullis-lab-{}-", std::process::id());
         assert!(!groups.stdout.contains(&own), "{}", groups.stdout);
