@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -25,6 +25,12 @@ pub(crate) use terminal::{ConsoleSocket, Terminal};
 
 /// How long Delete waits for the last output after the process ended, as the stock shim does.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a launch waits for containerd's client to open its ends of the FIFOs.
+const READER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time between two looks.
+const READER_PAUSE: Duration = Duration::from_millis(1);
 
 /// The streams a request names; an empty path means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,6 +111,44 @@ pub(crate) enum StdioError {
 // === impl Streams ===
 
 impl Streams {
+    /// Waits until somebody reads each output FIFO, at most [`READER_LIMIT`], and holds them open.
+    ///
+    /// containerd's clients open their ends in the background and stop doing so when the process
+    /// has ended: what a short process wrote before that would be lost. The caller keeps the
+    /// descriptors until it has opened the FIFOs for itself, or the readers would see an end.
+    ///
+    /// # Errors
+    ///
+    /// [`StdioError`].
+    pub(crate) async fn readers(&self) -> Result<Vec<OwnedFd>, StdioError> {
+        let since = Instant::now();
+        let mut held = Vec::new();
+        for (stream, path) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if path.is_empty() || (self.terminal && stream == "stderr") {
+                continue;
+            }
+            loop {
+                match open_fifo(stream, path, OFlag::O_WRONLY) {
+                    Ok(fifo) => held.push(fifo),
+                    // ENXIO: no reader. Nothing tells of one but another try.
+                    Err(StdioError::Open { source, .. })
+                        if source.raw_os_error() == Some(libc::ENXIO)
+                            && since.elapsed() < READER_LIMIT =>
+                    {
+                        tokio::time::sleep(READER_PAUSE).await;
+                        continue;
+                    }
+                    // Nobody reads: the process runs all the same, as after a restart of containerd.
+                    Err(StdioError::Open { source, .. })
+                        if source.raw_os_error() == Some(libc::ENXIO) => {}
+                    Err(error) => return Err(error),
+                }
+                break;
+            }
+        }
+        Ok(held)
+    }
+
     /// Makes pipes for the named streams and starts moving data. With a terminal, see
     /// [`Relay::attach_terminal`].
     ///

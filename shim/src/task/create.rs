@@ -178,6 +178,7 @@ impl Shim {
         options: &RuntimeOptions,
         streams: Streams,
     ) -> Result<(Process, u32), TaskError> {
+        let _readers = streams.readers().await?;
         let (child, mut relay) = streams.relay(options)?;
         let console = streams
             .terminal

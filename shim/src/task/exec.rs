@@ -125,6 +125,7 @@ impl Shim {
         })?;
         let tag = self.call_tag("exec");
         let launched = async {
+            let _readers = streams.readers().await?;
             let (child, mut relay) = streams.relay(&options)?;
             let console = streams
                 .terminal
