@@ -376,3 +376,39 @@ fn all_reasons_are_given_at_once() {
         ]
     );
 }
+
+/// The codes with which a host that has these LSMs refuses `config`, edited at `pointer`.
+fn refused_with_lsm(lsm: impl Fn(&mut HostFacts), pointer: &str, label: &str) -> Refusals {
+    let config = parse(&edited(CTR, |config| set(config, pointer, json!(label))));
+    let mut facts = facts(&config);
+    lsm(&mut facts);
+    harden(config, &profile(RESTRICTED), &facts, &Relaxations::none()).unwrap_err()
+}
+
+#[test]
+fn labels_that_confine_less() {
+    type Lsm = fn(&mut HostFacts);
+    let cases: [(Lsm, &str, &str); 3] = [
+        (
+            |facts| facts.apparmor = true,
+            "/process/apparmorProfile",
+            "unconfined",
+        ),
+        (
+            |facts| facts.selinux = true,
+            "/process/selinuxLabel",
+            "system_u:system_r:spc_t:s0",
+        ),
+        (
+            |facts| facts.selinux = true,
+            "/process/selinuxLabel",
+            "no label at all",
+        ),
+    ];
+    for (lsm, pointer, label) in cases {
+        let refusals = refused_with_lsm(lsm, pointer, label);
+        let codes: Vec<_> = refusals.iter().map(|it| it.code.as_str()).collect();
+        assert_eq!(codes, ["lsm-label-denied"], "{label}");
+        assert!(refusals.to_string().contains(label), "{refusals}");
+    }
+}
