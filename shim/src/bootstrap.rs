@@ -20,8 +20,8 @@ const TASK_VERSION: i32 = 3;
 pub(crate) enum Caller {
     /// containerd 2.3 or later: protobuf answer.
     Bootstrap(Box<BootstrapParams>),
-    /// containerd 1.6 to 2.2, CRI-O: plain text answer.
-    Legacy,
+    /// containerd 1.6 to 2.2, CRI-O: plain text answer. With the runtime options, if any.
+    Legacy(Option<Any>),
 }
 
 /// Why the message on stdin is refused.
@@ -70,10 +70,10 @@ pub(crate) fn read_caller(
 
 fn caller(bytes: &[u8], id: &str, namespace: &str) -> Result<Caller, BootstrapError> {
     let Ok(params) = BootstrapParams::parse_from_bytes(bytes) else {
-        return Ok(Caller::Legacy);
+        return Ok(Caller::legacy(bytes));
     };
     if bytes.is_empty() {
-        return Ok(Caller::Legacy);
+        return Ok(Caller::Legacy(None));
     }
     if params.instance_id == id && params.namespace == namespace {
         return Ok(Caller::Bootstrap(Box::new(params)));
@@ -85,7 +85,7 @@ fn caller(bytes: &[u8], id: &str, namespace: &str) -> Result<Caller, BootstrapEr
         ..BootstrapParams::default()
     };
     if params == only_any {
-        Ok(Caller::Legacy)
+        Ok(Caller::legacy(bytes))
     } else {
         Err(BootstrapError::WrongTask)
     }
@@ -94,6 +94,12 @@ fn caller(bytes: &[u8], id: &str, namespace: &str) -> Result<Caller, BootstrapEr
 // === impl Caller ===
 
 impl Caller {
+    /// An older containerd, which sends an `Any` of runtime options; what is not one means none.
+    fn legacy(bytes: &[u8]) -> Self {
+        let options = Any::parse_from_bytes(bytes).ok();
+        Self::Legacy(options.filter(|any| !any.type_url.is_empty()))
+    }
+
     /// Where events go: containerd's ttrpc socket, from the message or, by `fallback`, from the
     /// environment. `None` if there is none (CRI-O).
     pub(crate) fn events_address(&self, fallback: Option<String>) -> Option<String> {
@@ -120,19 +126,20 @@ impl Caller {
     pub(crate) fn socket_dir(&self) -> Option<&str> {
         match self {
             Self::Bootstrap(params) => params.socket_dir.as_deref().filter(|dir| !dir.is_empty()),
-            Self::Legacy => None,
+            Self::Legacy(_) => None,
         }
     }
 
-    /// Runtime options that travel in the bootstrap message.
+    /// Runtime options that travel in the message.
     pub(crate) fn options(&self) -> impl Iterator<Item = &Any> {
-        let extensions = match self {
-            Self::Bootstrap(params) => params.extensions.as_slice(),
-            Self::Legacy => &[],
+        let (extensions, legacy) = match self {
+            Self::Bootstrap(params) => (params.extensions.as_slice(), None),
+            Self::Legacy(options) => (&[] as &[_], options.as_ref()),
         };
-        extensions
+        let extensions = extensions
             .iter()
-            .filter_map(|extension| extension.value.as_ref())
+            .filter_map(|extension| extension.value.as_ref());
+        extensions.chain(legacy)
     }
 
     /// The bytes to print on stdout for a server that listens on `address`.
@@ -142,7 +149,7 @@ impl Caller {
     /// [`BootstrapError::Encode`].
     pub(crate) fn answer(&self, address: &str) -> Result<Vec<u8>, BootstrapError> {
         match self {
-            Self::Legacy => Ok(address.as_bytes().to_vec()),
+            Self::Legacy(_) => Ok(address.as_bytes().to_vec()),
             Self::Bootstrap(_) => BootstrapResult {
                 version: TASK_VERSION,
                 address: address.to_owned(),
@@ -172,10 +179,13 @@ mod tests {
     #[test]
     fn answers_plain_text_to_empty_stdin_and_to_garbage() {
         for bytes in [b"".as_slice(), b"\xff\xff\xff", b"{\"version\": 3}"] {
-            assert_eq!(caller(bytes, "web", "k8s.io").unwrap(), Caller::Legacy);
+            assert_eq!(
+                caller(bytes, "web", "k8s.io").unwrap(),
+                Caller::Legacy(None)
+            );
         }
         assert_eq!(
-            Caller::Legacy.answer("unix:///run/x").unwrap(),
+            Caller::Legacy(None).answer("unix:///run/x").unwrap(),
             b"unix:///run/x"
         );
     }
@@ -188,7 +198,9 @@ mod tests {
             ..Any::default()
         };
         let bytes = options.write_to_bytes().unwrap();
-        assert_eq!(caller(&bytes, "web", "k8s.io").unwrap(), Caller::Legacy);
+        let caller = caller(&bytes, "web", "k8s.io").unwrap();
+        assert_eq!(caller.options().collect::<Vec<_>>(), [&options]);
+        assert_eq!(caller, Caller::Legacy(Some(options)));
     }
 
     #[test]
@@ -225,6 +237,9 @@ mod tests {
             address.as_deref(),
             Some("unix:///run/containerd/containerd.sock.ttrpc")
         );
-        assert_eq!(Caller::Legacy.events_address(Some(String::new())), None);
+        assert_eq!(
+            Caller::Legacy(None).events_address(Some(String::new())),
+            None
+        );
     }
 }

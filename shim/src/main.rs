@@ -22,6 +22,7 @@ mod metrics;
 mod mount;
 mod oom;
 mod options;
+mod placement;
 mod runtime;
 mod server;
 mod service;

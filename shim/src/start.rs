@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use crate::args::Args;
 use crate::bootstrap::{self, BootstrapError, Caller};
 use crate::options;
+use crate::placement::{self, PlacementError};
 use crate::server::{self, ServerError};
 use crate::socket::{self, Socket, SocketError};
 use crate::{group, sys};
@@ -33,6 +34,9 @@ pub(crate) enum StartError {
     /// The runtime options in the message.
     #[error(transparent)]
     Options(#[from] options::OptionsError),
+    /// The cgroup or the cores that the server should run in.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// fork(2).
     #[error("cannot fork the server")]
     Fork(#[source] io::Error),
@@ -77,6 +81,10 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
         }
     };
     if let Socket::Bound { listener, path } = socket {
+        if let Err(error) = placement::take(&default_options.shim_cgroup) {
+            Socket::Bound { listener, path }.abandon();
+            return Err(error.into());
+        }
         match sys::fork_server() {
             Ok(sys::Side::Server) => {
                 let settings = server::Settings {

@@ -71,6 +71,36 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Gives this process a core-scheduling group of its own, which its children inherit: only they
+/// run on the sibling threads of a core at the same time.
+///
+/// # Errors
+///
+/// The errno of `prctl(2)`: `EINVAL` on a kernel without core scheduling, `ENODEV` on a machine
+/// whose cores have one thread.
+pub(crate) fn create_core_group() -> io::Result<()> {
+    // linux/prctl.h; `libc` does not have them.
+    const PR_SCHED_CORE: libc::c_int = 62;
+    const PR_SCHED_CORE_CREATE: libc::c_ulong = 1;
+    const PR_SCHED_CORE_SCOPE_THREAD_GROUP: libc::c_ulong = 1;
+    // SAFETY: this operation takes numbers only: no process (0, the caller), its thread group,
+    // and no address to write to.
+    let result = unsafe {
+        libc::prctl(
+            PR_SCHED_CORE,
+            PR_SCHED_CORE_CREATE,
+            0,
+            PR_SCHED_CORE_SCOPE_THREAD_GROUP,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
 
 /// Sets the size of the terminal behind `console` in character cells.
