@@ -7,7 +7,7 @@
 //!
 //! - [`require`]: what a test needs; a loud skip on a laptop, a failure where it is promised.
 //! - [`wait`]: the one way to wait: for a condition, with a deadline.
-//! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`image`]: the real parts.
+//! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
@@ -29,6 +29,7 @@ pub mod require;
 pub mod run;
 pub mod swtpm;
 pub mod tasks;
+pub mod ttrpc;
 pub mod wait;
 pub mod world;
 
