@@ -427,7 +427,7 @@ mod needs_root {
             };
             let any = legacy_any("containerd.runc.v1.Options", options.encode_to_vec());
             failed(
-                subject.start(&any.encode_to_vec())?,
+                &subject.start(&any.encode_to_vec())?,
                 "shim cgroup '/no/such/group'",
             )
         })
@@ -502,7 +502,7 @@ mod needs_root {
                 return end_servers();
             }
             failed(
-                ran,
+                &ran,
                 "cores of its own, as SCHED_CORE in the environment asks",
             )
         })
