@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::shim_async::create_task;
 use futures_core::Stream;
+use nix::sys::signal::SigSet;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use ttrpc::asynchronous::Server;
@@ -60,6 +61,24 @@ pub(crate) enum ServerError {
     Serve(#[source] ttrpc::Error),
 }
 
+/// Makes a SIGTERM wait until the server can obey it: at once, it would end the server before
+/// that can remove its socket. To be called before the fork.
+///
+/// # Errors
+///
+/// [`ServerError::Signals`].
+pub(crate) fn hold_requests() -> Result<(), ServerError> {
+    requests().thread_block().map_err(signals)
+}
+
+fn requests() -> SigSet {
+    SigSet::from(nix::sys::signal::SIGTERM)
+}
+
+fn signals(errno: nix::Error) -> ServerError {
+    ServerError::Signals(errno.into())
+}
+
 /// Serves until the last task is deleted and containerd asks for shutdown.
 ///
 /// # Errors
@@ -95,6 +114,7 @@ async fn serve_until_ended(
     let listener = UnixListener::from_std(listener).map_err(ServerError::Listen)?;
     let children = signal(SignalKind::child()).map_err(ServerError::Signals)?;
     let terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    requests().thread_unblock().map_err(signals)?;
     let events = Events::forward_to(settings.events_address.clone(), &settings.namespace);
     let shim = Arc::new(Shim::new(settings, events.clone()));
 

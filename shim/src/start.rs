@@ -85,6 +85,10 @@ pub(crate) fn run(args: &Args) -> Result<(), StartError> {
             Socket::Bound { listener, path }.abandon();
             return Err(error.into());
         }
+        if let Err(error) = server::hold_requests() {
+            Socket::Bound { listener, path }.abandon();
+            return Err(error.into());
+        }
         match sys::fork_server() {
             Ok(sys::Side::Server) => {
                 let settings = server::Settings {
