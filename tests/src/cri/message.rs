@@ -21,6 +21,9 @@ pub struct NamespaceOption {
     /// IPC namespace.
     #[prost(int32, tag = "3")]
     pub ipc: i32,
+    /// The container whose process namespace is meant.
+    #[prost(string, tag = "4")]
+    pub target_id: String,
 }
 
 /// Identity of a pod.
