@@ -9,6 +9,7 @@ use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::timestamp::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use ttrpc::context;
 
 use crate::log;
@@ -16,8 +17,19 @@ use crate::log;
 /// Deadline of one delivery.
 const FORWARD_LIMIT: Duration = Duration::from_secs(5);
 
-/// Tries per event; containerd restarts take about a second.
-const TRIES: u32 = 5;
+/// How long one event is tried: a busy containerd takes seconds to restart. The stock shim tries as
+/// long.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(15);
+
+/// First and longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// Most events that wait; the stock shim keeps as many.
+const MOST_QUEUED: usize = 2048;
+
+/// Of these the last so many are not for out-of-memory kills: those are the only events that a
+/// container can make as fast as it likes.
+const RESERVED: usize = MOST_QUEUED / 2;
 
 /// Longest wait for the queue to empty when the server ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -25,7 +37,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// The sending end of the event queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
-    queue: Option<mpsc::UnboundedSender<Queued>>,
+    queue: Option<mpsc::Sender<Queued>>,
     namespace: String,
 }
 
@@ -94,7 +106,7 @@ impl Events {
     /// Must be called inside the event loop.
     pub(crate) fn forward_to(address: Option<String>, namespace: &str) -> Self {
         let queue = address.map(|address| {
-            let (sender, receiver) = mpsc::unbounded_channel();
+            let (sender, receiver) = mpsc::channel(MOST_QUEUED);
             tokio::spawn(forward(address, receiver));
             sender
         });
@@ -107,6 +119,9 @@ impl Events {
     /// Queues `event`; never waits.
     pub(crate) fn send(&self, topic: Topic, event: &impl Message) {
         let Some(queue) = &self.queue else { return };
+        if topic == topic::OOM && queue.capacity() <= RESERVED {
+            return;
+        }
         let Ok(value) = event.write_to_bytes() else {
             return log::error(&format!("cannot encode event '{}'", topic.path));
         };
@@ -127,16 +142,26 @@ impl Events {
             ..ForwardRequest::default()
         };
         // The receiver lives as long as the event loop.
-        drop(queue.send(Queued::Event(Box::new(request))));
+        if queue.try_send(Queued::Event(Box::new(request))).is_err() {
+            log::error(&format!(
+                "too many events wait for containerd, dropping '{}'",
+                topic.path
+            ));
+        }
     }
 
     /// Waits until what was queued so far is delivered or given up, at most [`FLUSH_LIMIT`].
     pub(crate) async fn flush(&self) {
         let Some(queue) = &self.queue else { return };
         let (done, flushed) = oneshot::channel();
-        if queue.send(Queued::Flush(done)).is_ok() {
-            drop(tokio::time::timeout(FLUSH_LIMIT, flushed).await);
-        }
+        drop(
+            tokio::time::timeout(FLUSH_LIMIT, async {
+                if queue.send(Queued::Flush(done)).await.is_ok() {
+                    drop(flushed.await);
+                }
+            })
+            .await,
+        );
     }
 }
 
@@ -152,7 +177,7 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
     }
 }
 
-async fn forward(address: String, mut queue: mpsc::UnboundedReceiver<Queued>) {
+async fn forward(address: String, mut queue: mpsc::Receiver<Queued>) {
     let mut client = None;
     while let Some(queued) = queue.recv().await {
         match queued {
@@ -164,7 +189,9 @@ async fn forward(address: String, mut queue: mpsc::UnboundedReceiver<Queued>) {
 
 /// One event, with a new connection and a growing pause after each failure.
 async fn deliver(address: &str, client: &mut Option<EventsClient>, request: &ForwardRequest) {
-    for attempt in 1..=TRIES {
+    let since = Instant::now();
+    let (mut pause, longest) = PAUSES;
+    while since.elapsed() < DELIVERY_LIMIT {
         if client.is_none() {
             *client = Client::connect(&unix_address(address))
                 .await
@@ -178,7 +205,8 @@ async fn deliver(address: &str, client: &mut Option<EventsClient>, request: &For
             }
             *client = None;
         }
-        tokio::time::sleep(Duration::from_millis(100) * attempt).await;
+        tokio::time::sleep(pause).await;
+        pause = longest.min(pause * 2);
     }
     log::error(&format!(
         "cannot deliver event '{}' to containerd, ignoring",
