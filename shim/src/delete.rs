@@ -2,19 +2,29 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use containerd_shim_protos::api::DeleteResponse;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use protobuf::Message;
 
 use crate::args::Args;
 use crate::events::timestamp;
+use crate::launch::Created;
+use crate::leftover::Leftover;
 use crate::options::RuntimeOptions;
-use crate::runtime::Runtime;
-use crate::{bundle, launch, log, mount};
+use crate::runtime::{Call, Runtime};
+use crate::{bundle, log, mount};
 
 /// Exit status of a task whose end nobody saw: killed by signal 9.
 const KILLED: u32 = 128 + 9;
+
+/// Longest time for the OCI runtime.
+const RUNTIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why the answer could not be given.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +51,13 @@ pub(crate) fn run(args: &Args) -> Result<(), DeleteError> {
         Some(bundle) => bundle.clone(),
         None => std::env::current_dir().map_err(DeleteError::Bundle)?,
     };
-    remove_container(&bundle, args);
-    if let Err(error) = mount::unmount_all(&bundle.join("rootfs")) {
-        warn(&log::chain(&error));
-    }
     let pid = bundle::read(&bundle.join("init.pid"), 32)
         .ok()
         .and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok());
+    remove_container(&bundle, args, pid);
+    if let Err(error) = mount::unmount_all(&bundle.join("rootfs")) {
+        warn(&log::chain(&error));
+    }
     let answer = DeleteResponse {
         pid: pid.unwrap_or_default(),
         exit_status: KILLED,
@@ -62,34 +72,80 @@ pub(crate) fn run(args: &Args) -> Result<(), DeleteError> {
         .map_err(DeleteError::Answer)
 }
 
-fn remove_container(bundle: &Path, args: &Args) {
-    let created = match launch::Created::read(bundle) {
-        Ok(Some(created)) => created,
-        Ok(None) => return,
-        Err(error) => return warn(&log::chain(&error)),
-    };
-    let options = RuntimeOptions {
-        root: created.root,
-        ..RuntimeOptions::default()
-    };
-    let binary = created.binary.into();
-    let runtime = Runtime::new(
-        binary,
-        &options,
-        &args.namespace,
-        bundle,
-        created.systemd_cgroup,
+/// Has the runtime kill and forget the container; what is left of it then is killed and removed
+/// without the runtime.
+fn remove_container(bundle: &Path, args: &Args, init: Option<u32>) {
+    match note(bundle, init) {
+        Some(note) => {
+            let options = RuntimeOptions {
+                root: note.root,
+                ..RuntimeOptions::default()
+            };
+            let binary = note.binary.into();
+            let systemd = note.systemd_cgroup;
+            let runtime = Runtime::new(binary, &options, &args.namespace, bundle, systemd);
+            run_limited(runtime.delete(&args.id, true));
+        }
+        None => return,
+    }
+    if let Some(left) = Leftover::of(bundle, &args.id) {
+        if let Some(init) = init {
+            left.kill(init);
+        }
+        left.remove();
+    }
+}
+
+/// What Create noted, or else what a container of this node has if there is one at all.
+fn note(bundle: &Path, init: Option<u32>) -> Option<Created> {
+    match Created::read(bundle) {
+        Ok(Some(created)) => return Some(created),
+        Ok(None) => {}
+        Err(error) => warn(&log::chain(&error)),
+    }
+    init?;
+    let (name, systemd_cgroup) = portcullis_config::load().map_or_else(
+        |_faults| ("runc".to_owned(), false),
+        |config| (config.runtime.binary, config.runtime.systemd_cgroup),
     );
-    let mut call = runtime.delete(&args.id, true);
-    match call.command.status() {
-        Ok(status) => {
+    let binary = portcullis_host::runtime_binary(Path::new(&name)).ok()?;
+    Some(Created {
+        binary: binary.path().display().to_string(),
+        root: String::new(),
+        systemd_cgroup,
+    })
+}
+
+/// Runs `call` to its end, or kills it: containerd waits for five seconds in all, and mounts
+/// are still to be removed.
+fn run_limited(mut call: Call) {
+    let mut child = match call.command.spawn() {
+        Ok(child) => child,
+        Err(error) => return warn(&format!("cannot run the OCI runtime: {error}")),
+    };
+    let since = Instant::now();
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) if since.elapsed() < RUNTIME_LIMIT => std::thread::park_timeout(PAUSE),
+            other => break other,
+        }
+    };
+    match ended {
+        Ok(Some(status)) => {
             if let Err(error) = call.finish(status)
                 && !error.says_gone()
             {
                 warn(&log::chain(&error));
             }
         }
-        Err(error) => warn(&format!("cannot run the OCI runtime: {error}")),
+        Ok(None) => {
+            let group = i32::try_from(child.id()).unwrap_or(i32::MAX);
+            match killpg(Pid::from_raw(group), Signal::SIGKILL) {
+                Ok(()) => warn("the OCI runtime did not finish and was killed"),
+                Err(errno) => warn(&format!("cannot kill a late OCI runtime: {errno}")),
+            }
+        }
+        Err(error) => warn(&format!("cannot wait for the OCI runtime: {error}")),
     }
 }
 

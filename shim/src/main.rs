@@ -17,6 +17,7 @@ mod events;
 mod group;
 mod introspection;
 mod launch;
+mod leftover;
 mod log;
 mod metrics;
 mod mount;

@@ -83,6 +83,12 @@ pub(crate) enum RuntimeError {
         /// The limit.
         limit: Duration,
     },
+    /// Whoever asked for it wants it no more.
+    #[error("OCI runtime {verb} was killed: the task was deleted meanwhile")]
+    GivenUp {
+        /// The command.
+        verb: &'static str,
+    },
     /// The program is gone without a status: the event loop is ending.
     #[error("OCI runtime {verb} was interrupted: the shim is ending")]
     Interrupted {
@@ -248,6 +254,8 @@ impl Runtime {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         sys::die_with_parent(&mut command);
+        // A group of its own, so that a late command is killed with all that it started.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Call {
             command,
             verb,
@@ -337,6 +345,7 @@ impl RuntimeError {
         match self {
             Self::Failed { message, .. } if is_gone(message) => Code::NOT_FOUND,
             Self::TimedOut { .. } => Code::DEADLINE_EXCEEDED,
+            Self::GivenUp { .. } => Code::CANCELLED,
             Self::Interrupted { .. } => Code::UNAVAILABLE,
             Self::Spawn { .. } | Self::Failed { .. } | Self::File { .. } | Self::NoPid { .. } => {
                 Code::UNKNOWN

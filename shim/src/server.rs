@@ -14,6 +14,7 @@ use futures_core::Stream;
 use nix::sys::signal::SigSet;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
 
@@ -28,7 +29,8 @@ use crate::{log, sys};
 /// containerd 1.6 and 1.7 call v2, later ones v3.
 const TASK_V2: &str = "containerd.task.v2.Task";
 
-/// A server that never got a task, because containerd went away in between, ends itself.
+/// A server without tasks ends itself after this long: one that never got any because containerd
+/// went away in between, and one whose last task is gone although nobody asked for its end.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What `start` hands to the server.
@@ -148,21 +150,31 @@ async fn reap(shim: Arc<Shim>, mut children: Signal) {
     }
 }
 
-/// SIGTERM ends an empty server; one with tasks stays. So does a server nobody ever used end.
+/// SIGTERM ends an empty server; one with tasks stays. So does [`IDLE_LIMIT`] without tasks.
 async fn end_on_request(shim: Arc<Shim>, mut terminate: Signal) {
-    let unused = tokio::time::sleep(IDLE_LIMIT);
-    tokio::pin!(unused);
+    let idle = tokio::time::sleep(IDLE_LIMIT);
+    tokio::pin!(idle);
+    let mut waiting = true;
     loop {
         tokio::select! {
-            received = terminate.recv() => if received.is_none() { return },
-            () = &mut unused, if !unused.is_elapsed() => {
-                if !shim.is_unused() { continue; }
+            received = terminate.recv() => {
+                if received.is_none() || shim.end_if_empty() {
+                    return;
+                }
+                log::warn("asked to end while tasks exist, ignoring");
+            }
+            () = shim.emptied() => {
+                idle.as_mut().reset(Instant::now() + IDLE_LIMIT);
+                waiting = true;
+            }
+            () = &mut idle, if waiting => {
+                if shim.end_if_empty() {
+                    return;
+                }
+                // Until the last task is gone.
+                waiting = false;
             }
         }
-        if shim.end_if_empty() {
-            return;
-        }
-        log::warn("asked to end while tasks exist, ignoring");
     }
 }
 

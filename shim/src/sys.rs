@@ -64,10 +64,19 @@ pub(crate) fn close_inherited() -> io::Result<()> {
 /// Makes the kernel kill `command`'s process when the shim dies, so that no runtime outlives a
 /// killed shim and finishes a launch that nobody decided.
 pub(crate) fn die_with_parent(command: &mut Command) {
-    // SAFETY: the closure runs between fork and exec and makes one system call; it does not
+    let parent = nix::unistd::getpid();
+    // SAFETY: the closure runs between fork and exec and makes two system calls; it does not
     // allocate, take locks or touch Rust state.
     unsafe {
-        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // Too late if the shim died before: then nobody sends the signal.
+            if nix::unistd::getppid() == parent {
+                Ok(())
+            } else {
+                Err(io::Error::from_raw_os_error(libc::ESRCH))
+            }
+        });
     }
 }
 

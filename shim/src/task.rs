@@ -10,11 +10,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SIGKILL, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{SIGKILL, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::sync::{Notify, oneshot};
 
@@ -25,6 +25,7 @@ use crate::status::TaskError;
 
 mod container;
 mod create;
+mod early;
 mod exec;
 mod exit;
 mod lifecycle;
@@ -32,7 +33,11 @@ mod process;
 mod query;
 
 pub(crate) use container::Container;
+use early::{EarlyExits, LaunchNumber};
 pub(crate) use process::{Exit, Phase, Process};
+
+/// How long a killed runtime command is waited for; one that hangs in the kernel takes longer.
+const KILLED_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serialises create, start, pause, resume, update and delete of one container.
 pub(crate) type Lifecycle = Arc<tokio::sync::Mutex<()>>;
@@ -44,6 +49,8 @@ pub(crate) struct Shim {
     pub(crate) events: Events,
     state: Mutex<State>,
     end: Notify,
+    /// The last container is gone.
+    emptied: Notify,
 }
 
 /// The part that changes.
@@ -53,11 +60,9 @@ struct State {
     /// Runtime commands that somebody waits for.
     calls: HashMap<i32, oneshot::Sender<ExitStatus>>,
     /// Ends of processes that nobody knows yet, kept while a launch may still name them.
-    early_exits: HashMap<u32, Exit>,
-    launches_in_flight: usize,
+    early_exits: EarlyExits,
     /// Numbers the files of runtime calls.
     calls_made: u64,
-    used: bool,
     ended: bool,
 }
 
@@ -73,11 +78,13 @@ enum Slot {
 #[derive(Debug, Default)]
 struct Creating {
     cancelled: AtomicBool,
+    /// Ends the OCI runtime's command at once.
+    give_up: Notify,
     over: Notify,
 }
 
 /// A launch during which an unknown process may end before we learn its pid.
-struct Launching<'a>(&'a Shim);
+struct Launching<'a>(&'a Shim, LaunchNumber);
 
 // === impl Shim ===
 
@@ -89,6 +96,7 @@ impl Shim {
             events,
             state: Mutex::default(),
             end: Notify::new(),
+            emptied: Notify::new(),
         }
     }
 
@@ -97,9 +105,19 @@ impl Shim {
         self.end.notified().await;
     }
 
-    /// Whether no Create ever arrived.
-    pub(crate) fn is_unused(&self) -> bool {
-        !self.lock().used
+    /// Resolves when the last container is gone.
+    pub(crate) async fn emptied(&self) {
+        self.emptied.notified().await;
+    }
+
+    /// Forgets a container or the reservation of its id.
+    fn forget(&self, id: &str) -> Option<Slot> {
+        let mut state = self.lock();
+        let removed = state.containers.remove(id);
+        if state.containers.is_empty() {
+            self.emptied.notify_one();
+        }
+        removed
     }
 
     /// Ends the server if it has no tasks; says whether it does.
@@ -117,20 +135,40 @@ impl Shim {
     /// # Errors
     ///
     /// [`RuntimeError`].
-    pub(crate) async fn run(&self, mut call: Call) -> Result<Option<u32>, RuntimeError> {
+    pub(crate) async fn run(&self, call: Call) -> Result<Option<u32>, RuntimeError> {
+        self.run_unless(call, std::future::pending()).await
+    }
+
+    /// Runs `call` to its end, or kills it after [`COMMAND_LIMIT`] or when `given_up` resolves.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`].
+    async fn run_unless(
+        &self,
+        mut call: Call,
+        given_up: impl Future<Output = ()>,
+    ) -> Result<Option<u32>, RuntimeError> {
         let verb = call.verb;
-        let (pid, ended) = self.spawn(&mut call)?;
-        let Ok(status) = tokio::time::timeout(COMMAND_LIMIT, ended).await else {
-            // Still our child and not waited for, so the pid cannot be another process's.
-            if let Err(errno) = kill(Pid::from_raw(pid), SIGKILL) {
-                crate::log::error(&format!("cannot kill late OCI runtime {verb}: {errno}"));
+        let (pid, mut ended) = self.spawn(&mut call)?;
+        let error = tokio::select! {
+            status = &mut ended => {
+                return call.finish(status.map_err(|_closed| RuntimeError::Interrupted { verb })?);
             }
-            return Err(RuntimeError::TimedOut {
+            () = tokio::time::sleep(COMMAND_LIMIT) => RuntimeError::TimedOut {
                 verb,
                 limit: COMMAND_LIMIT,
-            });
+            },
+            () = given_up => RuntimeError::GivenUp { verb },
         };
-        call.finish(status.map_err(|_closed| RuntimeError::Interrupted { verb })?)
+        // Still our child and not waited for, so the number cannot be another group's. The group,
+        // because a runtime may be a script around one.
+        if let Err(errno) = killpg(Pid::from_raw(pid), SIGKILL) {
+            crate::log::error(&format!("cannot kill late OCI runtime {verb}: {errno}"));
+        }
+        // What follows is a clean-up, which must not meet a runtime that is still at work.
+        drop(tokio::time::timeout(KILLED_LIMIT, ended).await);
+        Err(error)
     }
 
     /// Starts the command and registers for its end before anybody can collect it.
@@ -186,8 +224,8 @@ impl Shim {
 
     /// Keeps ends of unknown processes until the returned guard is dropped.
     fn launching(&self) -> Launching<'_> {
-        self.lock().launches_in_flight += 1;
-        Launching(self)
+        let number = self.lock().early_exits.begin();
+        Launching(self, number)
     }
 
     /// The state; a panic aborts the process, so it cannot be poisoned.
@@ -218,10 +256,13 @@ impl Shim {
 
 impl Drop for Launching<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.launches_in_flight -= 1;
-        if state.launches_in_flight == 0 {
-            state.early_exits.clear();
-        }
+        self.0.lock().early_exits.end(self.1);
     }
+}
+
+/// Whether `pid` is a child of ours that was not collected yet: then the number is its own, and
+/// its end is still to come.
+fn is_uncollected(pid: u32) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && waitid(Id::Pid(Pid::from_raw(pid)), look).is_ok())
 }

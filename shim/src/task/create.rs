@@ -9,9 +9,11 @@ use containerd_shim_protos::api::{CreateTaskRequest, Mount};
 use containerd_shim_protos::events::task::{TaskCreate, TaskOOM};
 
 use super::{Container, Creating, Lifecycle, Phase, Process, Shim, Slot};
+use crate::bundle::CONFIG;
 use crate::cgroup::Cgroup;
 use crate::events::topic;
 use crate::launch::{self, Admission};
+use crate::leftover::Leftover;
 use crate::mount;
 use crate::oom::OomWatch;
 use crate::options::RuntimeOptions;
@@ -26,6 +28,7 @@ const BUNDLE_PARENT: &str = "io.containerd.runtime.v2.task";
 struct Undo {
     shim: Arc<Shim>,
     id: String,
+    bundle: PathBuf,
     rootfs: Option<PathBuf>,
     runtime: Option<Runtime>,
 }
@@ -47,10 +50,11 @@ impl Shim {
         let mut undo = Undo {
             shim: Arc::clone(&self),
             id: id.clone(),
+            bundle: PathBuf::from(&request.bundle),
             rootfs: None,
             runtime: None,
         };
-        let made = match self.make(request, &mut undo).await {
+        let made = match self.make(request, &mut undo, &creating).await {
             Ok(_) if creating.cancelled.load(Ordering::Relaxed) => {
                 undo.undo().await;
                 Err(TaskError::NoContainer { id })
@@ -89,7 +93,6 @@ impl Shim {
         }
         let slot = Slot::Creating(Arc::clone(&creating));
         state.containers.insert(id.to_owned(), slot);
-        state.used = true;
         Ok(creating)
     }
 
@@ -97,6 +100,7 @@ impl Shim {
         self: &Arc<Self>,
         request: CreateTaskRequest,
         undo: &mut Undo,
+        creating: &Creating,
     ) -> Result<(Container, u32), TaskError> {
         let id = request.id.clone();
         let bundle = PathBuf::from(&request.bundle);
@@ -127,8 +131,12 @@ impl Shim {
             stderr: request.stderr,
         };
         let (init, pid) = self
-            .create_init(&id, &bundle, &runtime, &options, streams)
+            .create_init(&id, &bundle, &runtime, &options, streams, creating)
             .await?;
+        // A new containerd clears up what it does not know, and this task it did not know yet.
+        if !bundle.join(CONFIG).exists() {
+            return Err(TaskError::Finished { id });
+        }
         self.events.send(
             topic::CREATE,
             &TaskCreate {
@@ -177,6 +185,7 @@ impl Shim {
         runtime: &Runtime,
         options: &RuntimeOptions,
         streams: Streams,
+        creating: &Creating,
     ) -> Result<(Process, u32), TaskError> {
         let _readers = streams.readers().await?;
         let (child, mut relay) = streams.relay(options)?;
@@ -185,7 +194,10 @@ impl Shim {
             .then(|| ConsoleSocket::listen(bundle, "init"))
             .transpose()?;
         let call = runtime.create(id, child, console.as_ref().map(ConsoleSocket::name));
-        let pid = self.run(call).await?.unwrap_or_default();
+        let pid = self
+            .run_unless(call, creating.give_up.notified())
+            .await?
+            .unwrap_or_default();
         if let Some(console) = console {
             relay.attach_terminal(&streams, console.receive()?)?;
         }
@@ -294,12 +306,15 @@ impl Undo {
                 crate::log::chain(&error)
             ));
         }
+        if let (Some(_), Some(left)) = (&self.runtime, Leftover::of(&self.bundle, &self.id)) {
+            left.remove();
+        }
         if let Some(rootfs) = &self.rootfs
             && let Err(error) = mount::unmount_all(rootfs)
         {
             crate::log::error(&crate::log::chain(&error));
         }
-        self.shim.lock().containers.remove(&self.id);
+        self.shim.forget(&self.id);
     }
 }
 

@@ -140,7 +140,7 @@ impl Shim {
                     .and_then(|terminal| relay.attach_terminal(&streams, terminal))
             {
                 // It runs already, and nobody would know of it.
-                crate::sys::kill_process(pid);
+                Self::kill_child(pid);
                 return Err(error.into());
             }
             Ok::<_, TaskError>((pid, relay))
@@ -165,6 +165,10 @@ impl Shim {
                     process.pid = pid;
                     process.phase = Phase::Running;
                     process.attach(relay);
+                    if container.init_collected() {
+                        // It slipped in while what was left of the container was being killed.
+                        Self::kill_child(pid);
+                    }
                     self.events.send(
                         topic::EXEC_STARTED,
                         &TaskExecStarted {

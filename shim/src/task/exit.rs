@@ -1,12 +1,17 @@
 //! Ends of processes: told once, in the right order.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use containerd_shim_protos::events::task::TaskExit;
 
-use super::{Container, Exit, Phase, Shim, Slot};
+use super::{Container, Exit, Phase, Shim, Slot, is_uncollected};
 use crate::events::{timestamp, topic};
 use crate::log;
+
+/// Exit status of a process whose end was seen and lost, as containerd has it.
+const UNKNOWN: u32 = 255;
 
 /// Whose process it was.
 enum Owner {
@@ -23,9 +28,7 @@ impl Shim {
             Slot::Creating(_) => None,
         });
         let Some((id, owner)) = found else {
-            if state.launches_in_flight > 0 {
-                state.early_exits.insert(pid, exit);
-            }
+            state.early_exits.note(pid, exit);
             return;
         };
         drop(state);
@@ -34,9 +37,30 @@ impl Shim {
 
     /// After a launch: tells the end of `pid` if it came before its pid was known.
     pub(super) fn tell_early_exit(self: &Arc<Self>, pid: u32) {
-        let early = self.lock().early_exits.remove(&pid);
-        if let Some(exit) = early {
-            self.process_ended(pid, exit);
+        let early = self.lock().early_exits.claim(pid);
+        if is_uncollected(pid) {
+            // An end under this number was another process's.
+            return;
+        }
+        let exit = match early {
+            Some(exit) => exit,
+            // Not our child, as far as one can tell: nobody will ever say how it ends.
+            None if Path::new(&format!("/proc/{pid}")).exists() => {
+                return log::warn(&format!("process {pid} is not a child of the shim"));
+            }
+            // Collected, and its end was pushed out by others'.
+            None => Exit {
+                status: UNKNOWN,
+                at: SystemTime::now(),
+            },
+        };
+        self.process_ended(pid, exit);
+    }
+
+    /// Kills a process that must not go on, unless it is over and its number may be another's.
+    pub(super) fn kill_child(pid: u32) {
+        if is_uncollected(pid) {
+            crate::sys::kill_process(pid);
         }
     }
 
@@ -144,8 +168,7 @@ impl Shim {
 }
 
 fn owner(container: &Container, pid: u32) -> Option<Owner> {
-    let told = container.init.exit().is_some() || container.init_exit_held.is_some();
-    if container.init.pid == pid && !told {
+    if container.init.pid == pid && !container.init_collected() {
         return Some(Owner::Init);
     }
     let alive = |process: &super::Process| process.pid == pid && process.exit().is_none();

@@ -83,7 +83,7 @@ impl Shim {
             let collected = exec_id.is_empty() && container.init_collected();
             let runtime = container.runtime.clone();
             let process = container.process(&exec_id)?;
-            if process.exit().is_some() || (collected && !all) {
+            if !(all && exec_id.is_empty()) && (process.exit().is_some() || collected) {
                 return Err(TaskError::Finished {
                     id: named(&id, &exec_id),
                 });
@@ -211,6 +211,7 @@ impl Shim {
         // Registered before the flag is set, so that the end cannot slip by.
         let over = creating.over.notified();
         creating.cancelled.store(true, Ordering::Relaxed);
+        creating.give_up.notify_one();
         over.await;
     }
 
@@ -269,7 +270,7 @@ impl Shim {
                 container.init.exit().unwrap_or(NEVER_RAN),
             ))
         })?;
-        let removed = self.lock().containers.remove(&id);
+        let removed = self.forget(&id);
         if let Some(Slot::Ready(_)) = removed {
             self.events.send(
                 topic::DELETE,
