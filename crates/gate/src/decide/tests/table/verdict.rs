@@ -1,0 +1,141 @@
+//! What is wrong with the verdict.
+
+use super::*;
+
+pub(super) const CASES: &[Case] = &[
+    (
+        "a claim is missing",
+        launch,
+        |it| {
+            it.attester()
+                .as_object_mut()
+                .expect("object")
+                .remove("bootcount");
+        },
+        Code::VerdictMalformed,
+        "cannot find claim",
+    ),
+    (
+        "two spellings are mixed",
+        launch,
+        |it| {
+            it.claims["ear.verifier-id"] = json!({});
+        },
+        Code::VerdictMalformed,
+        "mixes the claim names",
+    ),
+    (
+        "a status is better than its vector",
+        launch,
+        |it| {
+            it.vector()["hardware"] = json!(96);
+        },
+        Code::VerdictMalformed,
+        "cannot accept status",
+    ),
+    (
+        "another key signed",
+        launch,
+        |it| {
+            it.signer = key(FOREIGN);
+        },
+        Code::VerdictSignatureInvalid,
+        "among the pinned keys",
+    ),
+    (
+        "a key signed that is pinned for tags",
+        launch,
+        |it| {
+            it.signer = key(TAG_AUTHORITY);
+        },
+        Code::VerdictSignatureInvalid,
+        "pinned for 'tag'",
+    ),
+    (
+        "the profile of the whole is unknown",
+        launch,
+        |it| {
+            it.claims["eat_profile"] = json!("tag:example.org,2026:other");
+        },
+        Code::VerdictProfileUnknown,
+        "tag:example.org,2026:other",
+    ),
+    (
+        "the profile of the host is unknown",
+        launch,
+        |it| {
+            it.host()["eat_profile"] = json!("tag:example.org,2026:other");
+        },
+        Code::VerdictProfileUnknown,
+        "tag:example.org,2026:other",
+    ),
+    (
+        "it is another node's",
+        launch,
+        |it| {
+            it.host()["ear_verifier_claims"]["node_name"] = json!("w8");
+        },
+        Code::VerdictSubjectMismatch,
+        "node 'w8'",
+    ),
+    (
+        "an earlier issue than one seen",
+        launch,
+        |it| {
+            it.moment.newest_seen = Some(VerdictOrder {
+                iat: ISSUED + 1,
+                seq: 1,
+            });
+        },
+        Code::VerdictReplayed,
+        "(seq 412)",
+    ),
+    (
+        "a lower sequence than one seen",
+        launch,
+        |it| {
+            it.moment.newest_seen = Some(VerdictOrder {
+                iat: ISSUED,
+                seq: 413,
+            });
+        },
+        Code::VerdictReplayed,
+        "(seq 412)",
+    ),
+    (
+        "it is from the future",
+        launch,
+        |it| {
+            it.moment.unix_s = ISSUED - 6;
+        },
+        Code::VerdictPremature,
+        "6 s ahead",
+    ),
+    (
+        "it is too old",
+        launch,
+        |it| {
+            it.policy.max_verdict_age = Duration::from_secs(15);
+        },
+        Code::VerdictExpired,
+        "16 s",
+    ),
+    (
+        "its issuer wants it younger",
+        launch,
+        |it| {
+            it.host()["ear_verifier_claims"]["max_age"] = json!(15);
+        },
+        Code::VerdictExpired,
+        "16 s",
+    ),
+    (
+        "its end has come",
+        launch,
+        |it| {
+            it.claims["exp"] = json!(NOW);
+        },
+        Code::VerdictExpired,
+        "0 s past it",
+    ),
+];
