@@ -119,8 +119,11 @@ fn refused_after(node: &Node, meanwhile: impl FnOnce() -> Outcome) -> Outcome<Re
             .join()
             .unwrap_or_else(|_| Err(Failure::new("the start panicked")))
     })?;
-    // What was made and may not start waits for its client to delete it.
-    node.remove("probe")?;
+    // What was made and may not start waits for its client to delete it; `ctr` of containerd 2
+    // has done so already.
+    node.containerd
+        .run_ctr(&["task", "delete", "--force", "probe"])?;
+    node.forget("probe")?;
     before.until_clean(PATIENCE)?;
     Ok(refusal)
 }

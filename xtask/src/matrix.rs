@@ -25,10 +25,12 @@ use results::{Column, Results};
 /// Where the table goes, below the root of the workspace.
 const DOCUMENT: &str = "docs/compatibility.md";
 /// The suites all of whose tests run in worlds; others would run on this machine's own programs.
-const SUITES: [&str; 5] = [
+const SUITES: [&str; 7] = [
+    "shim_bootstrap",
     "shim_lifecycle",
     "cri_pod",
     "gate_launch",
+    "gate_moments",
     "exec_clamp",
     "hook_refusal",
 ];
@@ -86,6 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
             source,
         })?;
     }
+    let counts = columns.iter().map(|column| column.results.counts());
+    let (passed, failed) = counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    screen::print(&format!("{passed} passed, {failed} failed"));
     let good = columns.iter().all(|column| column.results.all_passed());
     Ok(if good {
         ExitCode::SUCCESS

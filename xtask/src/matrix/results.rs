@@ -71,6 +71,14 @@ impl Results {
         }
     }
 
+    /// How many tests passed, and how many failed.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let groups = self.groups.values();
+        groups.fold((0, 0), |(passed, failed), group| {
+            (passed + group.passed, failed + group.failed.len())
+        })
+    }
+
     /// Whether no test was run.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
@@ -189,6 +197,7 @@ mod tests {
         assert!(text.ends_with("Failed: none.\n"), "{text}");
         assert!(whole.results.all_passed());
         assert!(!column(&OUTPUT).results.all_passed());
+        assert_eq!(column(&OUTPUT).results.counts(), (2, 1));
         assert!(!Results::default().all_passed());
     }
 }
