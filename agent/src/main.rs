@@ -5,6 +5,8 @@
 //! TPM, and serves relying parties on a Varlink socket that only root can reach: the freshest
 //! verdict together with a live reading of the TPM, and the ledger of their decisions.
 //!
+//! What it needs rights for, it opens first; then it gives them up ([`confinement`]).
+//!
 //! It trusts the TPM, the kernel, and files that only root can write. It does not trust its
 //! clients: calls are limited in size, time and number, and none can hold up another.
 //!
@@ -15,6 +17,7 @@
 mod atomic_file;
 mod attester;
 mod boot;
+mod confinement;
 mod connection;
 mod cycle;
 mod enrollment;

@@ -6,12 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
 use portcullis_attestation::verdict;
 use portcullis_client::AgentError;
-use portcullis_client::method::{Finding, LaunchCounts, NodeStatus, VerdictSummary};
+use portcullis_client::method::{
+    ConfinementSummary, Finding, LaunchCounts, NodeStatus, VerdictSummary,
+};
 use portcullis_config::{Config, paths};
 use portcullis_gate::record::{LaunchRecord, Outcome};
 use portcullis_gate::snapshot::{TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
 use serde_json::{Map, Value};
 
+use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::tpm_queue::TpmQueue;
@@ -27,6 +30,7 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     /// What waits for the TPM.
     pub(crate) queue: TpmQueue,
+    confinement: Confinement,
     published: Mutex<Published>,
     ledger: Mutex<Result<Ledger, String>>,
 }
@@ -90,7 +94,7 @@ impl IssuedVerdict {
 impl Node {
     /// Reads what an earlier run left. Nothing that is wrong with it keeps the agent from
     /// starting: launches are undecided then, and the status says why.
-    pub(crate) fn open(config: Config) -> Self {
+    pub(crate) fn open(config: Config, confinement: Confinement) -> Self {
         let mut published = Published::default();
         match Enrollment::load(Path::new(paths::STATE)) {
             Ok(enrollment) => published.enrollment = enrollment,
@@ -105,6 +109,7 @@ impl Node {
         Self {
             config,
             queue: TpmQueue::default(),
+            confinement,
             published: Mutex::new(published),
             ledger: Mutex::new(open_ledger()),
         }
@@ -139,6 +144,10 @@ impl Node {
             tag_present: published.tag_document.is_some(),
             launches: published.launches,
             ledger_sequence,
+            confinement: Some(ConfinementSummary {
+                level: self.confinement.level().to_owned(),
+                missing: self.confinement.missing.clone(),
+            }),
         }
     }
 

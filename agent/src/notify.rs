@@ -14,29 +14,48 @@ pub(crate) const READY: &str = "READY=1";
 /// The agent is shutting down.
 pub(crate) const STOPPING: &str = "STOPPING=1";
 
-/// Sends `state` to the service manager that started us, if one did.
-///
-/// # Errors
-///
-/// If the manager's socket cannot be reached.
-///
-/// # Source
-///
-/// systemd, "sd_notify": a datagram to `$NOTIFY_SOCKET`; a leading `@` means an abstract name.
-pub(crate) fn send(state: &str) -> io::Result<()> {
-    match std::env::var_os(NOTIFY_SOCKET) {
-        Some(socket) => send_to(&socket, state),
-        None => Ok(()),
-    }
-}
+/// The service manager that started us.
+#[derive(Debug)]
+pub(crate) struct Manager(UnixDatagram);
 
-fn send_to(socket: &OsStr, state: &str) -> io::Result<()> {
-    let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(socket)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
-    Ok(())
+// === impl Manager ===
+
+impl Manager {
+    /// Connects to the service manager; none if none started us. Comes before the agent gives up
+    /// the right to make sockets.
+    ///
+    /// # Errors
+    ///
+    /// If the manager's socket cannot be reached.
+    ///
+    /// # Source
+    ///
+    /// systemd, "sd_notify": a datagram to `$NOTIFY_SOCKET`; a leading `@` means an abstract name.
+    pub(crate) fn find() -> io::Result<Option<Self>> {
+        match std::env::var_os(NOTIFY_SOCKET) {
+            Some(socket) => Self::at(&socket).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn at(socket: &OsStr) -> io::Result<Self> {
+        let address = match socket.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(socket)?,
+        };
+        let connected = UnixDatagram::unbound()?;
+        connected.connect_addr(&address)?;
+        Ok(Self(connected))
+    }
+
+    /// Tells it `state`.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone.
+    pub(crate) fn tell(&self, state: &str) -> io::Result<()> {
+        self.0.send(state.as_bytes()).map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +73,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        send_to(path.as_os_str(), READY).unwrap();
+        Manager::at(path.as_os_str()).unwrap().tell(READY).unwrap();
         assert_eq!(received(&manager), "READY=1");
     }
 
@@ -63,13 +82,14 @@ mod tests {
         let name = format!("portcullis-agent-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
-        send_to(OsStr::new(&format!("@{name}")), STOPPING).unwrap();
+        let found = Manager::at(OsStr::new(&format!("@{name}"))).unwrap();
+        found.tell(STOPPING).unwrap();
         assert_eq!(received(&manager), "STOPPING=1");
     }
 
     #[test]
     fn says_when_the_manager_is_not_there() {
-        let gone = send_to(OsStr::new("/nonexistent/notify"), READY).unwrap_err();
+        let gone = Manager::at(OsStr::new("/nonexistent/notify")).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 }

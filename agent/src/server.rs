@@ -17,10 +17,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use portcullis_config::{Config, paths};
 use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 
+use crate::confinement::{self, Confinement, ConfinementError, Device};
 use crate::node::Node;
+use crate::notify::Manager;
 use crate::privileged::{self, Privileged, PrivilegedError};
 use crate::tpm_thread::TpmThread;
-use crate::{connection, log, notify};
+use crate::{boot, connection, log, notify};
 
 /// Clients served at the same time; the next one is told that the agent is busy.
 const CLIENT_LIMIT: usize = 512;
@@ -34,6 +36,8 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often the ledger is written through to the disk.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the TPM's device node is looked at.
+const DEVICE_CHECK: Duration = Duration::from_secs(15);
 /// Pause when the process is out of descriptors or threads.
 const BREATHER: Duration = Duration::from_millis(50);
 
@@ -46,6 +50,15 @@ pub(crate) enum ServerError {
     /// Directories, lock or socket cannot be had.
     #[error(transparent)]
     Privileged(#[from] PrivilegedError),
+    /// A right cannot be given up.
+    #[error(transparent)]
+    Confinement(#[from] ConfinementError),
+    /// The TPM's device came or was made anew after the agent was confined to the one before.
+    #[error("cannot open '{path}', which is new: starting again is the way to it")]
+    DeviceChanged {
+        /// The device.
+        path: String,
+    },
     /// The kernel refuses what every program may have.
     #[error("cannot {doing}")]
     System {
@@ -63,17 +76,27 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     // Before any thread is there: each inherits the mask.
     let signals = signals()?;
     let Privileged { listener, lock } = privileged::open()?;
-    let node = Arc::new(Node::open(config));
+    let manager = find_manager();
     let first_attempt = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|errno| system("make an event descriptor", errno))?;
     let first_attempt = Arc::new(first_attempt);
-    let (tpm_thread, tpm_done) = start_tpm(Tpm::new(tcti), &node, Arc::clone(&first_attempt))?;
+    let tpm = Tpm::new(tcti);
+    let confinement = confine(&tpm)?;
+    let device = confinement.device.clone();
+    let node = Arc::new(Node::open(config, confinement));
+    let (tpm_thread, tpm_done) = start_tpm(tpm, &node, Arc::clone(&first_attempt))?;
     let syncing = start_syncing(&node)?;
     log::info("serving", &[("socket", paths::SOCKET)]);
 
-    let outcome = accept_until_signal(&listener, &signals, &first_attempt, &node);
+    let watched = Watched {
+        listener: &listener,
+        signals: &signals,
+        first_attempt: &first_attempt,
+        device,
+    };
+    let outcome = accept_until_signal(&watched, manager.as_ref(), &node);
 
-    tell_manager(notify::STOPPING);
+    tell(manager.as_ref(), notify::STOPPING);
     drop(listener);
     if let Err(error) = std::fs::remove_file(Path::new(paths::SOCKET)) {
         log::warn("socket not removed", &[("cause", &error.to_string())]);
@@ -163,17 +186,58 @@ fn spawn(
         })
 }
 
-fn tell_manager(state: &str) {
-    if let Err(error) = notify::send(state) {
+/// Reads and loads what only an unconfined process can, then gives up all rights.
+fn confine(tpm: &Tpm) -> Result<Confinement, ServerError> {
+    // Without either the agent still serves: launches are undecided then, and it is said why.
+    if let Err(error) = boot::id() {
+        log::error("boot id unknown", &[("cause", &log::chain(&error))]);
+    }
+    if let Err(error) = tpm.preload() {
+        log::error(
+            "TPM software stack not whole",
+            &[("cause", &log::chain(&error))],
+        );
+    }
+    let confinement = confinement::enter(tpm.tcti())?;
+    let missing = confinement.missing.join("; ");
+    if missing.is_empty() {
+        log::info("confined", &[("level", confinement.level())]);
+    } else {
+        let fields = [("level", confinement.level()), ("missing", &missing)];
+        log::warn("confined as far as this kernel can", &fields);
+    }
+    Ok(confinement)
+}
+
+fn find_manager() -> Option<Manager> {
+    Manager::find().unwrap_or_else(|error| {
+        log::warn(
+            "service manager not found",
+            &[("cause", &error.to_string())],
+        );
+        None
+    })
+}
+
+fn tell(manager: Option<&Manager>, state: &str) {
+    if let Some(Err(error)) = manager.map(|manager| manager.tell(state)) {
         log::warn("service manager not told", &[("cause", &error.to_string())]);
     }
 }
 
+/// What can wake the main thread.
+struct Watched<'a> {
+    listener: &'a UnixListener,
+    signals: &'a SignalFd,
+    first_attempt: &'a EventFd,
+    /// Has no descriptor to wait on, so it is looked at from time to time.
+    device: Option<Device>,
+}
+
 /// Accepts clients until a signal arrives; tells the service manager when the agent is ready.
 fn accept_until_signal(
-    listener: &UnixListener,
-    signals: &SignalFd,
-    first_attempt: &EventFd,
+    watched: &Watched<'_>,
+    manager: Option<&Manager>,
     node: &Arc<Node>,
 ) -> Result<(), ServerError> {
     // Counts clients: each holds a clone.
@@ -181,31 +245,43 @@ fn accept_until_signal(
     let ready_at = Instant::now() + READY_LIMIT;
     let mut is_ready = false;
     loop {
-        let mut watched = vec![
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        let mut descriptors = vec![
+            PollFd::new(watched.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(watched.listener.as_fd(), PollFlags::POLLIN),
         ];
-        let mut timeout = PollTimeout::NONE;
+        let mut patience = watched.device.as_ref().map(|_| DEVICE_CHECK);
         if !is_ready {
-            watched.push(PollFd::new(first_attempt.as_fd(), PollFlags::POLLIN));
-            let left = ready_at.saturating_duration_since(Instant::now());
-            timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            descriptors.push(PollFd::new(
+                watched.first_attempt.as_fd(),
+                PollFlags::POLLIN,
+            ));
+            patience = Some(ready_at.saturating_duration_since(Instant::now()));
         }
-        match poll(&mut watched, timeout) {
+        let timeout = patience.map_or(PollTimeout::NONE, |patience| {
+            PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut descriptors, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(system("wait for clients", errno)),
         }
-        let has = |index: usize| watched.get(index).and_then(PollFd::any).unwrap_or_default();
+        let has = |index: usize| {
+            let descriptor = descriptors.get(index);
+            descriptor.and_then(PollFd::any).unwrap_or_default()
+        };
         let (is_signalled, has_client) = (has(0), has(1));
         if !is_ready && (has(2) || Instant::now() >= ready_at) {
             is_ready = true;
-            tell_manager(notify::READY);
+            tell(manager, notify::READY);
         }
         if is_signalled {
             return Ok(());
         }
+        if let Some(device) = watched.device.as_ref().filter(|device| device.is_another()) {
+            let path = device.path().display().to_string();
+            return Err(ServerError::DeviceChanged { path });
+        }
         if has_client {
-            accept(listener, node, &clients);
+            accept(watched.listener, node, &clients);
         }
     }
 }

@@ -23,9 +23,16 @@ const ENTRY_LIMIT: usize = 256;
 /// Permission bits with which others than the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY
+/// To be passed through and looked at. Not to be listed, so that a program that may read only
+/// our own directories gets there.
+const DIRECTORY: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// To be listed.
+const LISTING: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 
 /// Not blocking, so that a FIFO in place of a file cannot hold a launch up.
@@ -215,7 +222,7 @@ impl TrustedDirectory {
     fn names(&self, suffix: &str) -> Result<Vec<String>, Refusal> {
         let listing = |errno| unreadable(&self.path, errno);
         let mut directory =
-            nix::dir::Dir::openat(self.descriptor.as_fd(), ".", DIRECTORY, Mode::empty())
+            nix::dir::Dir::openat(self.descriptor.as_fd(), ".", LISTING, Mode::empty())
                 .map_err(listing)?;
         let mut names = Vec::new();
         for entry in directory.iter() {

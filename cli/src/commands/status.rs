@@ -103,6 +103,7 @@ fn describe(status: &NodeStatus, now: u64) -> String {
             counts.permitted, counts.refused, counts.undecided
         ),
     );
+    rows.add("confinement", confinement(status));
     rows.add("ledger", format!("{} entries", status.ledger_sequence));
     format!(
         "{}\n{}{}",
@@ -110,6 +111,14 @@ fn describe(status: &NodeStatus, now: u64) -> String {
         rows.render(),
         attest::findings(&status.findings)
     )
+}
+
+fn confinement(status: &NodeStatus) -> String {
+    match &status.confinement {
+        None => caution("not known"),
+        Some(summary) if summary.missing.is_empty() => plain(&summary.level),
+        Some(summary) => caution(&plain(&summary.missing.join("; "))),
+    }
 }
 
 fn verdict(status: &NodeStatus, now: u64) -> String {
@@ -154,6 +163,7 @@ mod tests {
                 undecided: 0,
             },
             ledger_sequence: 3,
+            confinement: None,
         }
     }
 

@@ -59,6 +59,16 @@ pub struct LaunchCounts {
     pub undecided: u64,
 }
 
+/// Which rights the agent has given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfinementSummary {
+    /// `full`, or `partial` if the kernel cannot take some of them away.
+    pub level: String,
+    /// What the kernel cannot do, one line for each part.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
 /// What the agent knows about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -95,6 +105,9 @@ pub struct NodeStatus {
     pub launches: LaunchCounts,
     /// Number of the last ledger entry; 0 if the ledger is empty.
     pub ledger_sequence: u64,
+    /// How the agent is confined; `None` from an agent that does not say.
+    #[serde(default)]
+    pub confinement: Option<ConfinementSummary>,
 }
 
 macro_rules! method {

@@ -88,6 +88,14 @@ pub enum TpmError {
         /// How often reading started again.
         attempts: u32,
     },
+    /// A part of the software stack is not installed, or not whole.
+    #[error("cannot load '{library}': {reason}")]
+    Load {
+        /// Name of the shared library.
+        library: String,
+        /// What the dynamic linker said.
+        reason: String,
+    },
     /// A key made from the same template has another name, so it is another TPM.
     #[error("cannot use the attestation key: expected name {expected}, found {found}")]
     RecogniseAttestationKey {
@@ -114,6 +122,7 @@ impl TpmError {
             | Self::Encode { .. }
             | Self::ReadPcr { .. }
             | Self::ReadPcrsAtOnce { .. }
+            | Self::Load { .. }
             | Self::RecogniseAttestationKey { .. } => Failure::Failed,
         }
     }
@@ -130,6 +139,7 @@ impl TpmError {
             | Self::Encode { .. }
             | Self::ReadPcr { .. }
             | Self::ReadPcrsAtOnce { .. }
+            | Self::Load { .. }
             | Self::RecogniseAttestationKey { .. } => None,
         }
     }

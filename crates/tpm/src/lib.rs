@@ -25,7 +25,6 @@
 //! ```
 //!
 //! Layer 1: may use `attestation`.
-#![forbid(unsafe_code)]
 
 mod attestation_key;
 mod deadline;
@@ -36,6 +35,7 @@ mod nv;
 mod reading;
 mod response_code;
 mod signing_key;
+mod sys;
 mod tcti;
 mod tpm;
 mod transport;

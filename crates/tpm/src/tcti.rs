@@ -1,5 +1,6 @@
 //! Which TPM to talk to.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,6 +32,16 @@ pub struct TctiMalformed {
 }
 
 // === impl Tcti ===
+
+impl Tcti {
+    /// The part of tpm2-tss that talks to it, by the name under which its loader asks for it.
+    pub(crate) const fn library(&self) -> &'static CStr {
+        match self {
+            Self::Device(_) => c"libtss2-tcti-device.so.0",
+            Self::Swtpm(_) => c"libtss2-tcti-swtpm.so.0",
+        }
+    }
+}
 
 impl FromStr for Tcti {
     type Err = TctiMalformed;

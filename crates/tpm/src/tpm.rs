@@ -17,6 +17,7 @@ use crate::library::{Identity, Library};
 use crate::nv::{self, NvSlot};
 use crate::reading::{self, Reading};
 use crate::signing_key::{self, KeyBlob};
+use crate::sys;
 use crate::tcti::Tcti;
 use crate::wire::{Command, Repeat, Wire};
 
@@ -62,6 +63,20 @@ impl Tpm {
     #[must_use]
     pub const fn tcti(&self) -> &Tcti {
         &self.tcti
+    }
+
+    /// Loads what the library path would load at its first use. A process that may not map further
+    /// code, nor read where libraries are, can use the library path all the same after this.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::Load`] if the library is not installed.
+    pub fn preload(&self) -> Result<(), TpmError> {
+        let library = self.tcti.library();
+        sys::keep_loaded(library).map_err(|reason| TpmError::Load {
+            library: library.to_string_lossy().into_owned(),
+            reason: reason.to_string_lossy().into_owned(),
+        })
     }
 
     /// Hangs up, so that another program can use a TPM that serves one client at a time.
