@@ -1,6 +1,7 @@
 //! The action `delete`: clean up after a server that is gone.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +13,10 @@ use protobuf::Message;
 use crate::args::Args;
 use crate::events::timestamp;
 use crate::launch::Created;
-use crate::leftover::Leftover;
-use crate::options::RuntimeOptions;
-use crate::runtime::{Call, Runtime};
-use crate::{bundle, log, mount};
+use crate::leftover::{self, Leftover};
+use crate::orphan::Orphan;
+use crate::runtime::Call;
+use crate::{bundle, log, mount, socket};
 
 /// Exit status of a task whose end nobody saw: killed by signal 9.
 const KILLED: u32 = 128 + 9;
@@ -58,6 +59,8 @@ pub(crate) fn run(args: &Args) -> Result<(), DeleteError> {
     if let Err(error) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&log::chain(&error));
     }
+    Orphan::forget(&args.namespace, &args.id);
+    remove_socket(&bundle);
     let answer = DeleteResponse {
         pid: pid.unwrap_or_default(),
         exit_status: KILLED,
@@ -75,20 +78,12 @@ pub(crate) fn run(args: &Args) -> Result<(), DeleteError> {
 /// Has the runtime kill and forget the container; what is left of it then is killed and removed
 /// without the runtime.
 fn remove_container(bundle: &Path, args: &Args, init: Option<u32>) {
-    match note(bundle, init) {
-        Some(note) => {
-            let options = RuntimeOptions {
-                root: note.root,
-                ..RuntimeOptions::default()
-            };
-            let binary = note.binary.into();
-            let systemd = note.systemd_cgroup;
-            let runtime = Runtime::new(binary, &options, &args.namespace, bundle, systemd);
-            run_limited(runtime.delete(&args.id, true));
-        }
-        None => return,
-    }
-    if let Some(left) = Leftover::of(bundle, &args.id) {
+    let Some(made) = how_made(bundle, args, init) else {
+        return;
+    };
+    run_limited(made.delete(&args.namespace));
+    let cgroup = made.cgroup.as_deref();
+    if let Some(left) = cgroup.and_then(|cgroup| Leftover::named(cgroup, &args.id)) {
         if let Some(init) = init {
             left.kill(init);
         }
@@ -96,24 +91,48 @@ fn remove_container(bundle: &Path, args: &Args, init: Option<u32>) {
     }
 }
 
-/// What Create noted, or else what a container of this node has if there is one at all.
-fn note(bundle: &Path, init: Option<u32>) -> Option<Created> {
+/// The socket of a server that was killed; one that still serves others of the pod keeps it.
+fn remove_socket(bundle: &Path) {
+    let address = bundle::read(&bundle.join("address"), 256).unwrap_or_default();
+    let address = String::from_utf8_lossy(&address);
+    let path = Path::new(address.trim().trim_start_matches("unix://"));
+    let identity = socket::file_identity(path);
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if identity.is_some() && UnixStream::connect(path).as_ref().is_err_and(refused) {
+        socket::remove(path, identity);
+    }
+}
+
+/// What Create noted, in one place or the other, or else how containers of this node are made, if
+/// there is a sign of one.
+fn how_made(bundle: &Path, args: &Args, init: Option<u32>) -> Option<Orphan> {
+    if let Some(noted) = Orphan::read(&args.namespace, &args.id) {
+        return Some(noted);
+    }
+    let made = |binary: String, root: String, systemd_cgroup: bool| Orphan {
+        id: args.id.clone(),
+        bundle: bundle.to_owned(),
+        shim: 0,
+        binary: binary.into(),
+        root,
+        systemd_cgroup,
+        cgroup: leftover::configured(bundle),
+    };
     match Created::read(bundle) {
-        Ok(Some(created)) => return Some(created),
+        Ok(Some(created)) => {
+            return Some(made(created.binary, created.root, created.systemd_cgroup));
+        }
         Ok(None) => {}
         Err(error) => warn(&log::chain(&error)),
     }
-    init?;
     let (name, systemd_cgroup) = portcullis_config::load().map_or_else(
         |_faults| ("runc".to_owned(), false),
         |config| (config.runtime.binary, config.runtime.systemd_cgroup),
     );
     let binary = portcullis_host::runtime_binary(Path::new(&name)).ok()?;
-    Some(Created {
-        binary: binary.path().display().to_string(),
-        root: String::new(),
-        systemd_cgroup,
-    })
+    let binary = binary.path().display().to_string();
+    let made = made(binary, String::new(), systemd_cgroup);
+    (init.is_some() || made.runtime(&args.namespace).knows(&args.id)).then_some(made)
 }
 
 /// Runs `call` to its end, or kills it: containerd waits for five seconds in all, and mounts

@@ -44,12 +44,10 @@ pub(crate) struct Leftover {
 // === impl Leftover ===
 
 impl Leftover {
-    /// The cgroup of container `id` in `bundle`. Only a path that ends in the container's own id is
+    /// The cgroup at `path` of container `id`. Only a path that ends in the container's own id is
     /// taken, so that a configuration cannot name another's; systemd removes its own scopes.
-    pub(crate) fn of(bundle: &Path, id: &str) -> Option<Self> {
-        let bytes = crate::bundle::read(&bundle.join(CONFIG), MAX_CONFIG_BYTES).ok()?;
-        let configured: Configured = serde_json::from_slice(&bytes).ok()?;
-        Self::at(Path::new(ROOT), &configured.linux?.cgroups_path?, id)
+    pub(crate) fn named(path: &str, id: &str) -> Option<Self> {
+        Self::at(Path::new(ROOT), path, id)
     }
 
     fn at(root: &Path, path: &str, id: &str) -> Option<Self> {
@@ -107,6 +105,13 @@ impl Leftover {
             thread::park_timeout(PAUSE);
         }
     }
+}
+
+/// The cgroup path in the configuration of `bundle`.
+pub(crate) fn configured(bundle: &Path) -> Option<String> {
+    let bytes = crate::bundle::read(&bundle.join(CONFIG), MAX_CONFIG_BYTES).ok()?;
+    let configured: Configured = serde_json::from_slice(&bytes).ok()?;
+    configured.linux?.cgroups_path
 }
 
 /// `dir` and everything below it, parents before children.
@@ -167,11 +172,9 @@ mod tests {
     #[test]
     fn reads_the_path_from_the_bundle() {
         let bundle = tempfile::tempdir().unwrap();
-        assert!(Leftover::of(bundle.path(), "one").is_none());
+        assert_eq!(configured(bundle.path()), None);
         let config = r#"{"ociVersion":"1.0.2","linux":{"cgroupsPath":"/default/one"}}"#;
         fs::write(bundle.path().join(CONFIG), config).unwrap();
-        let found = Leftover::of(bundle.path(), "one").unwrap();
-        assert_eq!(found.path, Path::new("/default/one"));
-        assert!(Leftover::of(bundle.path(), "other").is_none());
+        assert_eq!(configured(bundle.path()).as_deref(), Some("/default/one"));
     }
 }

@@ -23,6 +23,7 @@ mod metrics;
 mod mount;
 mod oom;
 mod options;
+mod orphan;
 mod placement;
 mod runtime;
 mod server;

@@ -16,6 +16,9 @@ use crate::sys;
 /// Root of the runtime's state; the namespace is appended, as the stock shim does.
 const STATE_ROOT: &str = "/run/containerd/runc";
 
+/// Where the runtime works for a container whose bundle is gone; only root can write there.
+const NO_BUNDLE: &str = "/run";
+
 /// Longest a runtime command may take. Hooks run inside `create`, so this is generous; a
 /// command that hangs is killed and the request fails.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -226,6 +229,12 @@ impl Runtime {
         call
     }
 
+    /// Whether the runtime has state of the container. crun, asked for one that it does not know,
+    /// only says that some file is not there.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.state_root.join(id).exists()
+    }
+
     /// `delete`: forgets a stopped container; with `force`, kills it first.
     pub(crate) fn delete(&self, id: &str, force: bool) -> Call {
         let mut call = self.call("delete", "delete");
@@ -237,9 +246,15 @@ impl Runtime {
     }
 
     fn call(&self, verb: &'static str, tag: &str) -> Call {
-        let log = self.bundle.join(format!("{tag}.log.json"));
+        // Without a bundle there is still a container to be removed.
+        let dir = if self.bundle.is_dir() {
+            self.bundle.as_path()
+        } else {
+            Path::new(NO_BUNDLE)
+        };
+        let log = dir.join(format!("{tag}.log.json"));
         let mut command = Command::new(&self.binary);
-        command.current_dir(&self.bundle);
+        command.current_dir(dir);
         command.arg("--root").arg(&self.state_root);
         command
             .arg("--log")
@@ -399,17 +414,22 @@ mod tests {
 
     #[test]
     fn gives_global_flags_before_the_verb_and_the_id_last() {
-        let runtime = runtime(Path::new("/b"));
+        let runtime = runtime(Path::new("/tmp"));
         assert_eq!(
             words(&runtime.kill("web", "kill-1", 9, true)),
-            "--root /run/containerd/runc/k8s.io --log /b/kill-1.log.json --log-format json kill --all web 9"
+            "--root /run/containerd/runc/k8s.io --log /tmp/kill-1.log.json --log-format json kill --all web 9"
         );
         let create = words(&runtime.create("web", ChildStreams::null(), Some("pty.sock")));
-        assert!(
-            create.ends_with(
-                "create --bundle /b --pid-file /b/init.pid --console-socket pty.sock web"
-            )
-        );
+        assert!(create.ends_with(
+            "create --bundle /tmp --pid-file /tmp/init.pid --console-socket pty.sock web"
+        ));
+    }
+
+    #[test]
+    fn works_elsewhere_when_the_bundle_is_gone() {
+        let call = runtime(Path::new("/no/such/bundle")).delete("web", true);
+        assert_eq!(call.command.get_current_dir(), Some(Path::new(NO_BUNDLE)));
+        assert!(words(&call).contains("--log /run/delete.log.json"));
     }
 
     #[test]

@@ -29,9 +29,12 @@ use crate::{log, sys};
 /// containerd 1.6 and 1.7 call v2, later ones v3.
 const TASK_V2: &str = "containerd.task.v2.Task";
 
-/// A server without tasks ends itself after this long: one that never got any because containerd
-/// went away in between, and one whose last task is gone although nobody asked for its end.
+/// A server that never got a task, because containerd went away in between, ends itself.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a server without tasks looks whether it is still wanted. One whose last task is gone
+/// waits only once: whoever deletes that asks for the end at once, or is gone too.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What `start` hands to the server.
 #[derive(Debug)]
@@ -133,6 +136,7 @@ async fn serve_until_ended(
         .register_service(v3)
         .register_service(v2.collect());
     server.start().await.map_err(ServerError::Serve)?;
+    tokio::spawn(Arc::clone(&shim).remove_orphans());
     sys::trim_heap();
 
     shim.ended().await;
@@ -150,11 +154,13 @@ async fn reap(shim: Arc<Shim>, mut children: Signal) {
     }
 }
 
-/// SIGTERM ends an empty server; one with tasks stays. So does [`IDLE_LIMIT`] without tasks.
+/// SIGTERM ends an empty server; one with tasks stays. So do [`IDLE_LIMIT`] without any task ever,
+/// [`LOOK`] after the last one, and the loss of the bundle before the first one.
 async fn end_on_request(shim: Arc<Shim>, mut terminate: Signal) {
-    let idle = tokio::time::sleep(IDLE_LIMIT);
-    tokio::pin!(idle);
-    let mut waiting = true;
+    let since = Instant::now();
+    let look = tokio::time::sleep(LOOK);
+    tokio::pin!(look);
+    let (mut looking, mut used) = (true, false);
     loop {
         tokio::select! {
             received = terminate.recv() => {
@@ -164,15 +170,21 @@ async fn end_on_request(shim: Arc<Shim>, mut terminate: Signal) {
                 log::warn("asked to end while tasks exist, ignoring");
             }
             () = shim.emptied() => {
-                idle.as_mut().reset(Instant::now() + IDLE_LIMIT);
-                waiting = true;
+                look.as_mut().reset(Instant::now() + LOOK);
+                (looking, used) = (true, true);
             }
-            () = &mut idle, if waiting => {
-                if shim.end_if_empty() {
+            () = &mut look, if looking => {
+                // The working directory is the bundle.
+                let bundle_is_gone = std::env::current_dir().is_err();
+                let abandoned = used || bundle_is_gone || since.elapsed() >= IDLE_LIMIT;
+                if shim.is_empty() && !abandoned {
+                    look.as_mut().reset(Instant::now() + LOOK);
+                } else if shim.end_if_empty() {
                     return;
+                } else {
+                    // Until the last task is gone.
+                    looking = false;
                 }
-                // Until the last task is gone.
-                waiting = false;
             }
         }
     }

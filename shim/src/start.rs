@@ -17,7 +17,7 @@ use crate::socket::{self, Socket, SocketError};
 use crate::{group, sys};
 
 /// Name shown by `ps`, at most 15 bytes.
-const PROCESS_NAME: &std::ffi::CStr = c"portcullis-shim";
+pub(crate) const PROCESS_NAME: &std::ffi::CStr = c"portcullis-shim";
 
 /// Why `start` failed; containerd shows it in front of its own text.
 #[derive(Debug, thiserror::Error)]

@@ -110,6 +110,11 @@ impl Shim {
         self.emptied.notified().await;
     }
 
+    /// Whether there are no tasks, nor any being made.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().containers.is_empty()
+    }
+
     /// Forgets a container or the reservation of its id.
     fn forget(&self, id: &str) -> Option<Slot> {
         let mut state = self.lock();

@@ -91,6 +91,27 @@ impl Containerd {
         })
     }
 
+    /// Kills it, as a crash would; containers and shims go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn crash(&mut self) -> Outcome {
+        self.daemon.crash().map(drop)
+    }
+
+    /// Starts it again after [`Containerd::crash`].
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn recover(&mut self, world: &World) -> Outcome {
+        *self = Self::resume(world)?;
+        wait::until_true("CRI to be ready", wait::PATIENCE, || {
+            self.cri().unmet().is_ok_and(|unmet| unmet.is_empty())
+        })
+    }
+
     /// First number of its version.
     ///
     /// # Errors

@@ -13,10 +13,11 @@ use crate::bundle::CONFIG;
 use crate::cgroup::Cgroup;
 use crate::events::topic;
 use crate::launch::{self, Admission};
-use crate::leftover::Leftover;
+use crate::leftover::{self, Leftover};
 use crate::mount;
 use crate::oom::OomWatch;
 use crate::options::RuntimeOptions;
+use crate::orphan::Orphan;
 use crate::runtime::Runtime;
 use crate::status::TaskError;
 use crate::stdio::{ConsoleSocket, Streams};
@@ -28,9 +29,10 @@ const BUNDLE_PARENT: &str = "io.containerd.runtime.v2.task";
 struct Undo {
     shim: Arc<Shim>,
     id: String,
-    bundle: PathBuf,
     rootfs: Option<PathBuf>,
     runtime: Option<Runtime>,
+    /// The path of its cgroup: the bundle may be gone by then.
+    cgroup: Option<String>,
 }
 
 impl Shim {
@@ -50,9 +52,9 @@ impl Shim {
         let mut undo = Undo {
             shim: Arc::clone(&self),
             id: id.clone(),
-            bundle: PathBuf::from(&request.bundle),
             rootfs: None,
             runtime: None,
+            cgroup: None,
         };
         let made = match self.make(request, &mut undo, &creating).await {
             Ok(_) if creating.cancelled.load(Ordering::Relaxed) => {
@@ -123,6 +125,8 @@ impl Shim {
             &bundle,
             admission.wants_systemd_cgroup(),
         );
+        undo.cgroup = leftover::configured(&bundle);
+        self.note(&id, &bundle, &options, &admission, undo.cgroup.clone())?;
         undo.runtime = Some(runtime.clone());
         let streams = Streams {
             terminal: request.terminal,
@@ -151,6 +155,48 @@ impl Shim {
         let mut container = container(id, bundle, runtime, options, admission, init);
         self.watch_memory(&mut container);
         Ok((container, pid))
+    }
+
+    /// Says outside the bundle that the container is there, for the case that this process and the
+    /// bundle are gone one day and the container is not.
+    fn note(
+        &self,
+        id: &str,
+        bundle: &Path,
+        options: &RuntimeOptions,
+        admission: &Admission,
+        cgroup: Option<String>,
+    ) -> Result<(), TaskError> {
+        let orphan = Orphan {
+            id: id.to_owned(),
+            bundle: bundle.to_owned(),
+            shim: std::process::id(),
+            binary: admission.runtime_binary().to_owned(),
+            root: options.root.clone(),
+            systemd_cgroup: admission.wants_systemd_cgroup(),
+            cgroup,
+        };
+        orphan
+            .write(&self.settings.namespace)
+            .map_err(|source| TaskError::Bundle {
+                verb: "note the making of",
+                path: id.to_owned(),
+                source,
+            })
+    }
+
+    /// Removes containers whose shim was killed and whose bundle is gone.
+    pub(crate) async fn remove_orphans(self: Arc<Self>) {
+        let namespace = &self.settings.namespace;
+        for orphan in Orphan::all(namespace) {
+            crate::log::warn(&format!("removing '{}', whose shim was killed", orphan.id));
+            if let Err(error) = self.run(orphan.delete(namespace)).await
+                && !error.says_gone()
+            {
+                crate::log::warn(&crate::log::chain(&error));
+            }
+            orphan.clear(namespace);
+        }
     }
 
     /// Tells containerd of out-of-memory kills from now on, before the program runs.
@@ -299,6 +345,7 @@ impl Undo {
         if let Some(runtime) = &self.runtime
             && let Err(error) = self.shim.run(runtime.delete(&self.id, true)).await
             && !error.says_gone()
+            && runtime.knows(&self.id)
         {
             crate::log::warn(&format!(
                 "cannot clean up '{}': {}",
@@ -306,9 +353,11 @@ impl Undo {
                 crate::log::chain(&error)
             ));
         }
-        if let (Some(_), Some(left)) = (&self.runtime, Leftover::of(&self.bundle, &self.id)) {
+        let left = self.cgroup.as_deref();
+        if let Some(left) = left.and_then(|cgroup| Leftover::named(cgroup, &self.id)) {
             left.remove();
         }
+        Orphan::forget(&self.shim.settings.namespace, &self.id);
         if let Some(rootfs) = &self.rootfs
             && let Err(error) = mount::unmount_all(rootfs)
         {

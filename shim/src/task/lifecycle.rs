@@ -12,6 +12,7 @@ use super::{Exit, Phase, Shim, Slot};
 use crate::events::{timestamp, topic};
 use crate::launch;
 use crate::mount;
+use crate::orphan::Orphan;
 use crate::status::TaskError;
 
 impl Shim {
@@ -98,7 +99,8 @@ impl Shim {
             }
             if exec_id.is_empty() && (all || paused) {
                 // By cgroup, and thawing a frozen one, is the runtime's knowledge.
-                return Ok(Some(runtime.kill(&id, &tag, signal, all)));
+                let call = runtime.kill(&id, &tag, signal, all);
+                return Ok(Some((call, runtime)));
             }
             // The process is our child and not collected yet, so its pid is still its own.
             signal_process(process.pid, signal, &named(&id, &exec_id))?;
@@ -106,8 +108,10 @@ impl Shim {
         })?;
         match through_runtime {
             None => Ok(()),
-            Some(call) => match self.run(call).await {
-                Err(error) if error.says_gone() => Err(TaskError::Finished { id }),
+            Some((call, runtime)) => match self.run(call).await {
+                Err(error) if error.says_gone() || !runtime.knows(&id) => {
+                    Err(TaskError::Finished { id })
+                }
                 other => other.map(drop).map_err(TaskError::from),
             },
         }
@@ -242,7 +246,7 @@ impl Shim {
     async fn delete_init(&self, id: String) -> Result<(u32, Exit), TaskError> {
         self.cancel_creation(&id).await;
         let _lifecycle = self.lifecycle(&id).await?;
-        let (call, rootfs, relay) = self.with(&id, |container| {
+        let (runtime, rootfs, relay) = self.with(&id, |container| {
             if !matches!(container.init.phase, Phase::Created | Phase::Stopped) {
                 let phase = container.init.phase.word();
                 return Err(TaskError::WrongPhase {
@@ -251,15 +255,14 @@ impl Shim {
                     phase,
                 });
             }
-            let call = container.runtime.delete(&id, false);
             Ok((
-                call,
+                container.runtime.clone(),
                 container.rootfs(),
                 std::mem::take(&mut container.init.relay),
             ))
         })?;
-        match self.run(call).await {
-            Err(error) if !error.says_gone() => return Err(error.into()),
+        match self.run(runtime.delete(&id, false)).await {
+            Err(error) if !error.says_gone() && runtime.knows(&id) => return Err(error.into()),
             _ => {}
         }
         relay.drain().await;
@@ -271,6 +274,7 @@ impl Shim {
             ))
         })?;
         let removed = self.forget(&id);
+        Orphan::forget(&self.settings.namespace, &id);
         if let Some(Slot::Ready(_)) = removed {
             self.events.send(
                 topic::DELETE,

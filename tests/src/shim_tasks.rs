@@ -1,0 +1,308 @@
+//! The Task API of one shim over its own socket, without containerd in between.
+
+use std::fs;
+
+use prost::Message;
+
+use crate::failure::{Doing, Outcome};
+use crate::grpc::Status;
+use crate::ttrpc::{Connection, TASK_V2};
+
+/// Where containerd keeps bundles.
+const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
+/// Type of an exec's process spec.
+const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+
+/// One shim.
+#[derive(Debug, Clone)]
+pub struct ShimTasks {
+    address: String,
+}
+
+/// What State says of a process.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct State {
+    /// Container id.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// Host pid.
+    #[prost(uint32, tag = "3")]
+    pub pid: u32,
+    /// One of the constants of this type.
+    #[prost(int32, tag = "4")]
+    pub status: i32,
+    /// Exit code, or 128 + signal.
+    #[prost(uint32, tag = "9")]
+    pub exit_status: u32,
+}
+
+/// What Delete says of a process.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Deleted {
+    /// Host pid.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// Exit code, or 128 + signal.
+    #[prost(uint32, tag = "2")]
+    pub exit_status: u32,
+}
+
+/// A typed message, as in statistics.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Any {
+    /// Type name.
+    #[prost(string, tag = "1")]
+    pub type_url: String,
+    /// The message.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
+/// What Connect says.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Connected {
+    /// The shim's pid.
+    #[prost(uint32, tag = "1")]
+    pub shim_pid: u32,
+    /// The init's pid.
+    #[prost(uint32, tag = "2")]
+    pub task_pid: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Process {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Kill {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+    #[prost(uint32, tag = "3")]
+    signal: u32,
+    #[prost(bool, tag = "4")]
+    all: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Exec {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+    #[prost(bool, tag = "3")]
+    terminal: bool,
+    #[prost(string, tag = "5")]
+    stdout: String,
+    #[prost(message, optional, tag = "7")]
+    spec: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Started {
+    #[prost(uint32, tag = "1")]
+    pid: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Waited {
+    #[prost(uint32, tag = "1")]
+    exit_status: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Stats {
+    #[prost(message, optional, tag = "1")]
+    stats: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Nothing {}
+
+// === impl State ===
+
+impl State {
+    /// Made, not started.
+    pub const CREATED: i32 = 1;
+    /// Runs.
+    pub const RUNNING: i32 = 2;
+    /// Has ended.
+    pub const STOPPED: i32 = 3;
+    /// Frozen.
+    pub const PAUSED: i32 = 4;
+}
+
+// === impl ShimTasks ===
+
+impl ShimTasks {
+    /// The shim that serves container `id` of `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no bundle of that name, or it names no socket.
+    pub fn of(namespace: &str, id: &str) -> Outcome<Self> {
+        let path = format!("{BUNDLES}/{namespace}/{id}/address");
+        let address = fs::read_to_string(&path).doing(format!("read '{path}'"))?;
+        Ok(Self { address })
+    }
+
+    /// The socket, with `unix://`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn call<Answer: Message + Default>(
+        &self,
+        method: &str,
+        question: &impl Message,
+    ) -> Outcome<Result<Answer, Status>> {
+        Connection::open(&self.address)?.call(TASK_V2, method, question)
+    }
+
+    /// Calls any method with nothing but a container id.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn plain(&self, method: &str, id: &str) -> Outcome<Result<(), Status>> {
+        let answer: Result<Nothing, Status> = self.call(method, &process(id, ""))?;
+        Ok(answer.map(drop))
+    }
+
+    /// State of the init (empty `exec_id`) or of an exec.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn state(&self, id: &str, exec_id: &str) -> Outcome<Result<State, Status>> {
+        self.call("State", &process(id, exec_id))
+    }
+
+    /// Adds an exec; `spec` is JSON.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn exec(&self, id: &str, exec_id: &str, spec: &[u8]) -> Outcome<Result<(), Status>> {
+        self.add(id, exec_id, spec, None)
+    }
+
+    /// Adds an exec with a terminal whose output goes to the FIFO `stdout`.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn exec_with_terminal(
+        &self,
+        id: &str,
+        exec_id: &str,
+        spec: &[u8],
+        stdout: &str,
+    ) -> Outcome<Result<(), Status>> {
+        self.add(id, exec_id, spec, Some(stdout))
+    }
+
+    fn add(
+        &self,
+        id: &str,
+        exec_id: &str,
+        spec: &[u8],
+        terminal: Option<&str>,
+    ) -> Outcome<Result<(), Status>> {
+        let exec = Exec {
+            id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            terminal: terminal.is_some(),
+            stdout: terminal.unwrap_or_default().to_owned(),
+            spec: Some(Any {
+                type_url: PROCESS.to_owned(),
+                value: spec.to_vec(),
+            }),
+        };
+        let answer: Result<Nothing, Status> = self.call("Exec", &exec)?;
+        Ok(answer.map(drop))
+    }
+
+    /// Starts init or an exec; gives its pid.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn start(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
+        let answer: Result<Started, Status> = self.call("Start", &process(id, exec_id))?;
+        Ok(answer.map(|started| started.pid))
+    }
+
+    /// Waits for an end; gives the exit status.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached or does not answer in 20 s.
+    pub fn wait(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
+        let answer: Result<Waited, Status> = self.call("Wait", &process(id, exec_id))?;
+        Ok(answer.map(|waited| waited.exit_status))
+    }
+
+    /// Sends a signal, to `all` processes or to one.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn kill(
+        &self,
+        id: &str,
+        exec_id: &str,
+        signal: u32,
+        all: bool,
+    ) -> Outcome<Result<(), Status>> {
+        let kill = Kill {
+            id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            signal,
+            all,
+        };
+        let answer: Result<Nothing, Status> = self.call("Kill", &kill)?;
+        Ok(answer.map(drop))
+    }
+
+    /// Removes init or an exec that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn delete(&self, id: &str, exec_id: &str) -> Outcome<Result<Deleted, Status>> {
+        self.call("Delete", &process(id, exec_id))
+    }
+
+    /// Statistics.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn stats(&self, id: &str) -> Outcome<Result<Any, Status>> {
+        let answer: Result<Stats, Status> = self.call("Stats", &process(id, ""))?;
+        Ok(answer.map(|answer| answer.stats.unwrap_or_default()))
+    }
+
+    /// Pids of shim and init.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn connect(&self, id: &str) -> Outcome<Result<Connected, Status>> {
+        self.call("Connect", &process(id, ""))
+    }
+}
+
+fn process(id: &str, exec_id: &str) -> Process {
+    Process {
+        id: id.to_owned(),
+        exec_id: exec_id.to_owned(),
+    }
+}
