@@ -47,6 +47,12 @@ enum Task {
     /// unit, property and documentation tests, and the suites that need root, a TPM or containerd.
     Test(test::Arguments),
     /// Measure our shim, all checks on, beside containerd's own
+    ///
+    /// Builds the programs as shipped and measures in a private world with a software TPM. Figures
+    /// go to standard output, progress to standard error. A run that measures everything beside
+    /// containerd's own shim writes docs/benchmarks/: a page with the machine's description, the
+    /// budgets and all figures, a chart, and the figures as JSON. Fails if something could not be
+    /// measured; a budget that is not met is no failure.
     Bench(bench::Arguments),
     /// Run the end-to-end suites on the containerd, runc and crun of several Debian releases
     ///

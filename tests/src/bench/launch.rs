@@ -1,71 +1,91 @@
-//! How long launches take.
+//! One launch after the other, and what the gate and the hardening each add to one.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use super::measure::Measure;
-use crate::containerd::{PORTCULLIS, RUNC};
+use super::measure::{Measure, in_turn, since};
+use super::task::{self, Launchable, Launched};
+use super::{Bench, SETTINGS, ledger};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::image;
-use crate::node::Node;
-use crate::run;
 
-/// Our program and the peer's.
-const SHIMS: [&str; 2] = ["containerd-shim-portcullis-v1", "containerd-shim-runc-v2"];
-/// Where containerd would keep the bundles.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task/bench";
+/// What [`steps`] measures.
+pub(super) const STEPS: [&str; 7] = [
+    "create and start",
+    "create",
+    "start",
+    "create and start, audit mode",
+    "added by hardening to create and start",
+    "added by profile 'restricted' over 'baseline'",
+    "request to ledger record",
+];
+/// What [`whole`] measures.
+pub(super) const WHOLE: [&str; 1] = ["'ctr run --rm true'"];
+/// What [`exec`] measures.
+pub(super) const EXEC: [&str; 3] = [
+    "exec of 'true', to its end",
+    "added by the live reading to an exec",
+    "'ctr task exec true'",
+];
 
-/// The action `start`: from running the program until its answer is complete.
-pub(super) fn start_action(runs: usize) -> Outcome<Measure> {
-    let mut samples = [Vec::new(), Vec::new()];
-    for number in 0..=runs {
-        for (shim, samples) in SHIMS.iter().zip(&mut samples) {
-            let id = format!("{shim}-{number}");
-            let bundle = Path::new(BUNDLES).join(&id);
-            fs::create_dir_all(&bundle).doing("make a bundle")?;
-            fs::write(bundle.join("config.json"), "{}").doing("write a configuration")?;
-            let mut start = Command::new(shim);
-            start.args([
-                "-namespace",
-                "bench",
-                "-id",
-                &id,
-                "-publish-binary",
-                "/bin/true",
-            ]);
-            start.args(["-address", "/run/containerd/containerd.sock", "start"]);
-            start
-                .current_dir(&bundle)
-                .stdin(Stdio::null())
-                .stderr(Stdio::null());
-            let begun = Instant::now();
-            let output = start.output().doing(format!("run {shim}"))?;
-            let took = begun.elapsed();
-            if !output.status.success() || !output.stdout.starts_with(b"unix://") {
-                return Err(Failure::new(format!(
-                    "{shim} start ended with {}",
-                    output.status
-                )));
-            }
-            end_server(&id)?;
-            fs::remove_dir_all(&bundle).doing("remove a bundle")?;
-            // The first of each fills the caches.
-            if number > 0 {
-                samples.push(milliseconds(took));
-            }
-        }
+/// Settings of the three ways in which our shim is measured, beside the peer, which is first.
+const WAYS: [(&str, &str); 4] = [
+    ("peer", ""),
+    ("audit", "mode = \"audit\"\n"),
+    ("baseline", "[profile]\ndefault = \"baseline\"\n"),
+    ("restricted", "[profile]\ndefault = \"restricted\"\n"),
+];
+/// Settings of the two ways to gate an exec, beside the peer, which is first.
+const GATES: [&str; 3] = [
+    "",
+    "[exec]\ngate = \"full\"\n",
+    "[exec]\ngate = \"fresh\"\n",
+];
+
+/// Create and Start, without `ctr` in between.
+pub(super) fn steps(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
+    let [ours, peer] = bench.sides();
+    let mut subjects = Vec::new();
+    for (way, _) in WAYS {
+        let side = if way == "peer" { peer } else { ours };
+        subjects.extend(task::prepare(bench.node, side, &format!("steps-{way}"), 1)?);
     }
-    let [ours, peer] = samples;
-    Ok(Measure::new("'start' action", "ms", ours, peer))
+    let ledger = ledger::Place::now()?;
+    let taken: Outcome<[Vec<Launched>; 4]> = in_turn(bench.runs, |way, _| {
+        bench.node.set(SETTINGS, WAYS[way].1)?;
+        let launched = subjects[way].launch()?;
+        subjects[way].end()?;
+        Ok(launched)
+    });
+    bench.node.unset(SETTINGS)?;
+    let [peer, audit, baseline, restricted] = taken?;
+    // The first did not count.
+    let recorded = ledger.creates(&subjects[3].id)?.split_off(1);
+    task::discard(&subjects)?;
+
+    let both = |all: &[Launched]| all.iter().map(|one| one.create + one.start).collect();
+    let create = |all: &[Launched]| all.iter().map(|one| one.create).collect();
+    let start = |all: &[Launched]| all.iter().map(|one| one.start).collect();
+    let (whole, audited): (Vec<f64>, Vec<f64>) = (both(&restricted), both(&audit));
+    let loose: Vec<f64> = both(&baseline);
+    Ok(vec![
+        Measure::beside(STEPS[0], "ms", whole.clone(), both(&peer)),
+        Measure::beside(STEPS[1], "ms", create(&restricted), create(&peer)),
+        Measure::beside(STEPS[2], "ms", start(&restricted), start(&peer)),
+        Measure::beside(STEPS[3], "ms", audited.clone(), both(&peer)),
+        Measure::added(STEPS[4], "ms", &whole, &audited),
+        Measure::added(STEPS[5], "ms", &whole, &loose),
+        Measure::alone(STEPS[6], "ms", recorded),
+    ])
 }
 
-/// `ctr run --rm … true`, ours with gate and hardening, the peer's with neither.
-pub(super) fn whole_run(node: &Node, runs: usize) -> Outcome<Measure> {
-    let (ours, peer) = in_turn(runs, |runtime, number| {
-        let id = format!("run-{number}");
-        let command = [
+/// `ctr run --rm … true`.
+pub(super) fn whole(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
+    let sides = bench.sides();
+    let [ours, peer] = in_turn(bench.runs, |side, round| {
+        let runtime = sides[side].runtime.as_str();
+        let id = format!("run-{round}");
+        let run = [
             "run",
             "--rm",
             "--runtime",
@@ -74,89 +94,58 @@ pub(super) fn whole_run(node: &Node, runs: usize) -> Outcome<Measure> {
             &id,
             "true",
         ];
-        timed(node.containerd.ctr(&command))
+        timed(bench.node.containerd.ctr(&run))
     })?;
-    Ok(Measure::new("'ctr run --rm true'", "ms", ours, peer))
+    Ok(vec![Measure::beside(WHOLE[0], "ms", ours, peer)])
 }
 
-/// `ctr task exec … true` in a running container.
-pub(super) fn exec(node: &Node, runs: usize) -> Outcome<Measure> {
-    for (runtime, id) in [(PORTCULLIS, "exec-ours"), (RUNC, "exec-peer")] {
-        let command = [
-            "run",
-            "--detach",
-            "--runtime",
-            runtime,
-            image::BUSYBOX,
-            id,
-            "sleep",
-            "600",
-        ];
-        node.containerd.run_ctr(&command)?.success()?;
+/// A further process in a running container.
+pub(super) fn exec(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
+    let mut subjects: Vec<Launchable> = Vec::new();
+    for side in bench.sides() {
+        subjects.extend(task::prepare(bench.node, side, "exec", 1)?);
     }
-    let (ours, peer) = in_turn(runs, |runtime, number| {
-        let id = if runtime == PORTCULLIS {
-            "exec-ours"
-        } else {
-            "exec-peer"
-        };
-        let exec_id = format!("e{number}");
-        let command = ["task", "exec", "--exec-id", &exec_id, id, "true"];
-        timed(node.containerd.ctr(&command))
-    })?;
-    node.remove("exec-ours")?;
-    node.remove("exec-peer")?;
-    Ok(Measure::new("'ctr task exec true'", "ms", ours, peer))
-}
-
-/// Takes `runs` samples of each runtime, one after the other, after one that does not count.
-fn in_turn(
-    runs: usize,
-    sample: impl Fn(&str, usize) -> Outcome<f64>,
-) -> Outcome<(Vec<f64>, Vec<f64>)> {
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for number in 0..=runs {
-        let (one, other) = (sample(PORTCULLIS, number)?, sample(RUNC, number)?);
-        if number > 0 {
-            ours.push(one);
-            peer.push(other);
-        }
+    for subject in &subjects {
+        subject.launch()?;
     }
-    Ok((ours, peer))
+    let (ours, peer) = (&subjects[0], &subjects[1]);
+    let taken = in_turn(bench.runs, |gate, round| {
+        bench.node.set(SETTINGS, GATES[gate])?;
+        let subject = if gate == 0 { peer } else { ours };
+        subject.exec(&format!("e-{gate}-{round}"))
+    });
+    bench.node.unset(SETTINGS)?;
+    let [by_peer, full, fresh] = taken?;
+    let by_ctr = in_turn(bench.runs, |side, round| {
+        let id = format!("c-{round}");
+        let exec = ["task", "exec", "--exec-id", &id, &subjects[side].id, "true"];
+        timed(bench.node.containerd.ctr(&exec))
+    });
+    let [ours_by_ctr, peer_by_ctr] = by_ctr?;
+    for subject in &subjects {
+        subject.end()?;
+    }
+    task::discard(&subjects)?;
+    Ok(vec![
+        Measure::beside(EXEC[0], "ms", full.clone(), by_peer),
+        Measure::added(EXEC[1], "ms", &full, &fresh),
+        Measure::beside(EXEC[2], "ms", ours_by_ctr, peer_by_ctr),
+    ])
 }
 
 /// Runs to the end without looking in between, as the harness elsewhere does at intervals.
 fn timed(mut command: Command) -> Outcome<f64> {
     let begun = Instant::now();
     let output = command.output().doing("run ctr")?;
-    let took = begun.elapsed();
+    let took = since(begun);
     if output.status.success() {
-        return Ok(milliseconds(took));
+        return Ok(took);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(Failure::new(format!(
-        "ctr ended with {}: {}",
+        "{} ended with {}: {}",
+        crate::run::line_of(&command),
         output.status,
         said.trim()
     )))
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// Kills the server that `start` left for `id`.
-fn end_server(id: &str) -> Outcome {
-    for entry in fs::read_dir("/proc").doing("list processes")?.flatten() {
-        let name = entry.file_name();
-        let is_ours = fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
-            line.split(|&byte| byte == 0)
-                .any(|word| word == id.as_bytes())
-        });
-        if is_ours {
-            // It may be gone by now: the peer's first process ends when its server runs.
-            run::to_end(Command::new("kill").arg("-KILL").arg(name))?;
-        }
-    }
-    Ok(())
 }
