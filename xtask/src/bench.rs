@@ -290,7 +290,10 @@ mod tests {
     #[test]
     fn only_a_whole_run_beside_containerds_own_shim_is_written() {
         let own = Peer::chosen(None, None).unwrap();
-        let other = Peer::chosen(None, Some("io.containerd.runc.v1")).unwrap();
+        let other = Peer {
+            from: Some(PathBuf::from("/opt/containerd-shim-runc-v2")),
+            ..own.clone()
+        };
         let plain = arguments();
         assert_eq!(plain.why_not_written(&own, &measured(true)), None);
         assert!(plain.why_not_written(&own, &measured(false)).is_some());

@@ -15,8 +15,8 @@ pub(crate) struct Budget {
 enum Limit {
     /// By ours over that of containerd's own shim.
     Ratio(f64),
-    /// By ours, in the unit of the figure.
-    Ours(f64),
+    /// By ours, in this unit.
+    Ours(f64, &'static str),
 }
 
 /// How a promise is kept.
@@ -50,11 +50,19 @@ pub(crate) struct Judged {
 pub(crate) const BUDGETS: [Budget; 7] = [
     ratio("'start' action", 0.20),
     ratio("'ctr run --rm true'", 0.85),
-    ours("anonymous memory per pod, after three execs", 0.4 * 1024.0),
-    ours("gate's own work, 200 decisions at once, p99 of each", 2.0),
-    ours("hook process, whole", 3.0),
-    ours("threads per pod", 1.0),
-    ours("size of the shim", 2.0 * 1024.0),
+    ours(
+        "anonymous memory per pod, after three execs",
+        0.4 * 1024.0,
+        "KiB",
+    ),
+    ours(
+        "gate's own work, 200 decisions at once, p99 of each",
+        2.0,
+        "ms",
+    ),
+    ours("hook process, whole", 3.0, "ms"),
+    ours("threads per pod", 1.0, ""),
+    ours("size of the shim", 2.0 * 1024.0, "KiB"),
 ];
 
 const fn ratio(measure: &'static str, limit: f64) -> Budget {
@@ -62,8 +70,8 @@ const fn ratio(measure: &'static str, limit: f64) -> Budget {
     Budget { measure, limit }
 }
 
-const fn ours(measure: &'static str, limit: f64) -> Budget {
-    let limit = Limit::Ours(limit);
+const fn ours(measure: &'static str, limit: f64, unit: &'static str) -> Budget {
+    let limit = Limit::Ours(limit, unit);
     Budget { measure, limit }
 }
 
@@ -97,8 +105,9 @@ impl Budget {
                 let ratio = figure.and_then(|figure| figure.ratio);
                 (limit, "", ratio.filter(|_| own_peer))
             }
-            Limit::Ours(limit) => {
-                let unit = figure.map_or("", |figure| figure.unit.as_str());
+            Limit::Ours(limit, unit) => {
+                // In another unit it would be another figure.
+                let figure = figure.filter(|figure| figure.unit == unit);
                 (limit, unit, figure.map(|figure| figure.ours))
             }
         };
@@ -120,7 +129,7 @@ impl Budget {
     pub(crate) fn ratio(&self) -> Option<f64> {
         match self.limit {
             Limit::Ratio(limit) => Some(limit),
-            Limit::Ours(_) => None,
+            Limit::Ours(..) => None,
         }
     }
 }
@@ -133,7 +142,7 @@ impl Judged {
         let measure = self.budget.measure;
         match self.budget.limit {
             Limit::Ratio(_) => format!("{measure}, over containerd's own shim"),
-            Limit::Ours(_) => measure.to_owned(),
+            Limit::Ours(..) => measure.to_owned(),
         }
     }
 }
@@ -185,7 +194,10 @@ mod tests {
         };
         Figure {
             measure: budget.measure.to_owned(),
-            unit: "ms".to_owned(),
+            unit: match budget.limit {
+                super::Limit::Ours(_, unit) => unit.to_owned(),
+                super::Limit::Ratio(_) => "ms".to_owned(),
+            },
             ours: spread(value),
             peer: Some(spread(1.0)),
             ratio: Some(spread(value)),
@@ -224,7 +236,10 @@ mod tests {
     #[test]
     fn the_limit_itself_is_within_it() {
         for (value, state) in [(3.0, State::Met), (3.001, State::NotMet)] {
-            let figures = [figure(&super::ours("hook process, whole", 0.0), value)];
+            let figures = [figure(
+                &super::ours("hook process, whole", 0.0, "ms"),
+                value,
+            )];
             let judged = judge(&figures, true);
             let hook = judged.iter().find(|one| one.share.is_some()).unwrap();
             assert_eq!(hook.state, state);

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::packages::find;
 use crate::step::{Failed, Outcome};
 
 /// containerd's own.
@@ -37,23 +38,19 @@ impl Peer {
     ///
     /// With a program alone, the runtime is the one whose shim is named so.
     pub(crate) fn chosen(against: Option<&Path>, runtime: Option<&str>) -> Outcome<Self> {
-        let runtime = match (runtime, against) {
+        let from = against.map(whole).transpose()?;
+        let runtime = match (runtime, &from) {
             (Some(runtime), _) => runtime.to_owned(),
-            (None, Some(against)) => runtime_of(against)?,
+            (None, Some(from)) => runtime_of(from)?,
             (None, None) => OWN.to_owned(),
         };
         let shim = shim_of(&runtime)?;
-        let from = match against {
-            Some(path) => {
-                let path = std::path::absolute(path).map_err(|source| Failed::File {
-                    deed: format!("find '{}'", path.display()),
-                    source,
-                })?;
-                examine(&path)?;
-                Some(path)
-            }
-            None => None,
-        };
+        // containerd's own comes with containerd, which may not be installed yet.
+        if from.is_none() && runtime != OWN && find(&shim).is_none() {
+            return Err(Failed::Missing(format!(
+                "'--runtime {runtime}': there is no program '{shim}'; name one with '--against'"
+            )));
+        }
         Ok(Self {
             runtime,
             shim,
@@ -65,6 +62,16 @@ impl Peer {
     pub(crate) fn is_own(&self) -> bool {
         self.runtime == OWN && self.from.is_none()
     }
+}
+
+/// The whole path of a shim; without a slash it would be looked up among the installed programs.
+fn whole(path: &Path) -> Outcome<PathBuf> {
+    let path = std::path::absolute(path).map_err(|source| Failed::File {
+        deed: format!("find '{}'", path.display()),
+        source,
+    })?;
+    examine(&path)?;
+    Ok(path)
 }
 
 /// The program that containerd runs for `runtime`: `containerd-shim-`, and the last two parts.
@@ -191,9 +198,13 @@ mod tests {
         let own = Peer::chosen(None, None).unwrap();
         assert_eq!(own.shim, "containerd-shim-runc-v2");
         assert!(own.is_own());
-        let other = Peer::chosen(None, Some("io.containerd.runc.v1")).unwrap();
-        assert_eq!(other.shim, "containerd-shim-runc-v1");
-        assert!(!other.is_own());
+        let text = Peer::chosen(None, Some("io.containerd.ghost.v7"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("'containerd-shim-ghost-v7'") && text.contains("--against"),
+            "{text}"
+        );
     }
 
     #[test]
