@@ -200,3 +200,20 @@ pub(crate) fn kill_by_number(pid: i32, signal: i32) -> nix::Result<()> {
     let result = unsafe { libc::kill(pid, signal) };
     nix::errno::Errno::result(result).map(drop)
 }
+
+/// Collects one child that has ended, if there is one: its number and its raw status.
+///
+/// `nix` reports a child that a real-time signal has ended as an error, after it was collected.
+pub(crate) fn collect_child() -> Option<(i32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call, which writes one integer to it.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 {
+            return Some((pid, status));
+        }
+        if pid == 0 || nix::errno::Errno::last() != nix::errno::Errno::EINTR {
+            return None;
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SIGKILL, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::sync::{Notify, oneshot};
 
@@ -195,27 +195,22 @@ impl Shim {
 
     /// Collects all children that have ended.
     pub(crate) fn reap(self: &Arc<Self>) {
-        loop {
-            let (pid, code, raw) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code, code << 8),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, 128 + signal as i32, signal as i32)
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(_) => continue,
-            };
-            let call = self.lock().calls.remove(&pid.as_raw());
+        while let Some((pid, raw)) = crate::sys::collect_child() {
+            let ended = ExitStatus::from_raw(raw);
+            let call = self.lock().calls.remove(&pid);
             if let Some(call) = call {
                 // Nobody waits any more if the command was killed for being late.
-                if call.send(ExitStatus::from_raw(raw)).is_err() {
+                if call.send(ended).is_err() {
                     crate::log::warn("a late OCI runtime command ended after all");
                 }
             } else {
+                let by_signal = || ended.signal().map(|signal| 128 + signal);
+                let status = ended.code().or_else(by_signal).unwrap_or_default();
                 let exit = Exit {
-                    status: code.unsigned_abs(),
+                    status: status.unsigned_abs(),
                     at: SystemTime::now(),
                 };
-                self.process_ended(pid.as_raw().unsigned_abs(), exit);
+                self.process_ended(pid.unsigned_abs(), exit);
             }
         }
     }
@@ -269,5 +264,7 @@ impl Drop for Launching<'_> {
 /// its end is still to come.
 fn is_uncollected(pid: u32) -> bool {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    i32::try_from(pid).is_ok_and(|pid| pid > 0 && waitid(Id::Pid(Pid::from_raw(pid)), look).is_ok())
+    // Another error comes of an end by a real-time signal, which `nix` does not know.
+    i32::try_from(pid)
+        .is_ok_and(|pid| pid > 0 && waitid(Id::Pid(Pid::from_raw(pid)), look) != Err(Errno::ECHILD))
 }

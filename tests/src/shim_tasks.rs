@@ -243,7 +243,7 @@ impl ShimTasks {
     ///
     /// # Errors
     ///
-    /// When the shim cannot be reached or does not answer in 20 s.
+    /// When the shim cannot be reached or does not answer in 60 s.
     pub fn wait(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
         let answer: Result<Waited, Status> = self.call("Wait", &process(id, exec_id))?;
         Ok(answer.map(|waited| waited.exit_status))

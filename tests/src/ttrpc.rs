@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 10;
 /// Largest message of the protocol.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// How long one answer may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A connection. Dropping it closes it.
 #[derive(Debug)]
