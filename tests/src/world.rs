@@ -40,6 +40,8 @@ pub const MARK: &str = "PORTCULLIS_WORLD";
 pub const FIRST_PROCESS: &str = "first-process";
 /// File in the scratch folder that a test body leaves when it ran to its end.
 const FINISHED: &str = "finished";
+/// In front of a figure that a test has measured.
+const MEASURED: &str = "measured: ";
 /// `PATH` inside: where packages put programs, and nothing else.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -173,6 +175,11 @@ pub fn run_test(
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let finished = scratch.path().join(FINISHED).exists();
+    for line in text.iter().flat_map(|text| text.lines()) {
+        if let Some((_, figure)) = line.split_once(MEASURED) {
+            println!("{MEASURED}{figure}");
+        }
+    }
     if output.status.success() && finished {
         return Ok(());
     }
@@ -189,6 +196,11 @@ pub fn run_test(
             output.status
         )
     }))
+}
+
+/// Prints a figure that is shown outside too, when the test succeeds as well (with `--nocapture`).
+pub fn measured(figure: &str) {
+    println!("{MEASURED}{figure}");
 }
 
 /// `crate::module::test::here` to `module::test`, the name by which the runner knows it.
