@@ -2,18 +2,25 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::peer::Side;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::run;
 
-/// `{label: text}`, in the order in which it is to be read.
+/// How long to look whether others use the machine.
+const LOOK: Duration = Duration::from_secs(1);
+/// Percent of the processors that may be in use by others.
+const QUIET: f64 = 10.0;
+
+/// `[[label, text], …]`, in the order in which it is to be read.
 pub(super) fn describe(peer: &Side) -> Outcome<Value> {
     let processor = file("/proc/cpuinfo");
     let model = after(&processor, "model name").unwrap_or("unknown");
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let memory = file("/proc/meminfo");
     let memory_kib: f64 = after(&memory, "MemTotal")
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
@@ -22,7 +29,10 @@ pub(super) fn describe(peer: &Side) -> Outcome<Value> {
     let system = system
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    let load = file("/proc/loadavg");
+    let busy = busy_before()?;
+    if busy > QUIET {
+        eprintln!("others use {busy:.0} % of this machine: good for trying the bench out only");
+    }
     Ok(json!([
         ["processor", format!("{model}, {cores} cores")],
         [
@@ -48,10 +58,50 @@ pub(super) fn describe(peer: &Side) -> Outcome<Value> {
             format!("{} {}", peer.shim, shim_version(&peer.shim)?)
         ],
         [
-            "load before the run",
-            load.split_whitespace().next().unwrap_or_default()
+            "in use before the run",
+            format!("{busy:.0} % of the processors")
         ],
     ]))
+}
+
+/// How much of the processors is in use while nothing is measured, in percent.
+fn busy_before() -> Outcome<f64> {
+    let before = Ticks::of(&file("/proc/stat"))?;
+    thread::park_timeout(LOOK);
+    let after = Ticks::of(&file("/proc/stat"))?;
+    Ok(before.busy_until(after))
+}
+
+/// Time of all processors since the system's start.
+#[derive(Debug, Clone, Copy)]
+struct Ticks {
+    all: f64,
+    idle: f64,
+}
+
+// === impl Ticks ===
+
+impl Ticks {
+    /// Sample: `cpu  10132153 290696 3084719 46828483 16683 0 25195 0 175628 0`: user, nice, system,
+    /// idle, waiting for a disk, interrupts, soft interrupts, stolen, and two that user has in it.
+    fn of(stat: &str) -> Outcome<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+        let numbers = line.unwrap_or_default().split_whitespace().take(8);
+        let numbers: Vec<f64> = numbers.filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [_, _, _, idle, waiting, ..] => Ok(Self {
+                all: numbers.iter().sum(),
+                idle: idle + waiting,
+            }),
+            _ => Err(Failure::new("no line 'cpu' in '/proc/stat'")),
+        }
+    }
+
+    /// Percent of the time from here to `later` that was not idle.
+    fn busy_until(self, later: Self) -> f64 {
+        let all = (later.all - self.all).max(1.0);
+        100.0 * (1.0 - (later.idle - self.idle) / all).clamp(0.0, 1.0)
+    }
 }
 
 fn file(path: &str) -> String {
@@ -90,7 +140,16 @@ fn shim_version(shim: &str) -> Outcome<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::short;
+    use super::{Ticks, short};
+
+    #[test]
+    fn what_is_not_idle_is_in_use() {
+        let before = Ticks::of("cpu  10 0 10 100 20 0 0 0 5 5\ncpu0 1 1\n").unwrap();
+        let after = Ticks::of("cpu  20 0 15 150 30 0 0 5 9 9\n").unwrap();
+        assert_eq!(before.busy_until(after), 25.0);
+        assert_eq!(before.busy_until(before), 100.0);
+        assert!(Ticks::of("intr 1\n").is_err());
+    }
 
     #[test]
     fn versions_are_short() {
