@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::daemon::Daemon;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::node::Node;
 use crate::programs;
@@ -217,6 +218,12 @@ impl Bench<'_> {
     /// Ours and the peer.
     fn sides(&self) -> [&Side; 2] {
         self.sides.each_ref()
+    }
+
+    /// The agent's process.
+    fn agent(&self) -> Outcome<u32> {
+        let agent = self.node.agent().and_then(Daemon::pid);
+        agent.ok_or_else(|| Failure::new("the agent is not running"))
     }
 }
 

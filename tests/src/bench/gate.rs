@@ -58,7 +58,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the agent takes, alone and in a crowd.
 pub(super) fn readings(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
     let [alone] = in_turn(bench.runs, |_, _| ask())?;
-    let agent = agent(bench)?;
+    let agent = bench.agent()?;
     let [crowds] = in_turn(bench.runs, |_, _| {
         let before = processor_ms(agent)?;
         let each = askers()?;
@@ -101,7 +101,7 @@ pub(super) fn hooks(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
         "bundle": format!("/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}/{id}"),
     })
     .to_string();
-    let agent = agent(bench)?;
+    let agent = bench.agent()?;
     let taken = one_by_one(bench, agent, &state);
     bench.node.set(SETTINGS, WAYS[GATE_ONLY])?;
     let crowds = in_turn(bench.runs.min(HOOK_ROUNDS), |_, _| {
@@ -251,9 +251,4 @@ fn ask() -> Outcome<f64> {
         return Err(Failure::new(format!("the agent answers {text}")));
     }
     Ok(took)
-}
-
-fn agent(bench: &Bench<'_>) -> Outcome<u32> {
-    let agent = bench.node.agent().and_then(crate::daemon::Daemon::pid);
-    agent.ok_or_else(|| Failure::new("the agent is not running"))
 }

@@ -12,7 +12,7 @@ use crate::cri::{self, expected};
 use crate::failure::{Doing, Outcome};
 
 /// What is measured.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 11] = [
     "anonymous memory per pod, idle",
     "anonymous memory per pod, after three execs",
     "resident memory per pod, idle",
@@ -22,6 +22,13 @@ pub(super) const NAMES: [&str; 9] = [
     "processor time of the shim, one pod started",
     "processor time of the shim, three execs",
     "size of the shim",
+    AGENT[0],
+    AGENT[1],
+];
+/// What is measured of the agent, which the peer does without.
+const AGENT: [&str; 2] = [
+    "anonymous memory of the agent, one per node",
+    "resident memory of the agent, one per node",
 ];
 /// Execs between the two readings.
 const EXECS: usize = 3;
@@ -61,7 +68,7 @@ pub(super) fn costs(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
     let [ours, peer] = in_turn(bench.runs.min(PODS), |side, round| {
         one(bench, sides[side], round)
     })?;
-    let figures: [(&str, Figure); NAMES.len()] = [
+    let figures: [(&str, Figure); NAMES.len() - AGENT.len()] = [
         ("KiB", |all| all.idle.anonymous),
         ("KiB", |all| all.used.anonymous),
         ("KiB", |all| all.idle.resident),
@@ -73,13 +80,17 @@ pub(super) fn costs(bench: &Bench<'_>) -> Outcome<Vec<Measure>> {
         ("KiB", |all| all.size),
     ];
     let of = |all: &[Readings], figure: Figure| all.iter().map(figure).collect();
-    Ok(NAMES
-        .into_iter()
-        .zip(figures)
+    let beside = NAMES.into_iter().zip(figures);
+    let mut measures: Vec<Measure> = beside
         .map(|(name, (unit, figure))| {
             Measure::beside(name, unit, of(&ours, figure), of(&peer, figure))
         })
-        .collect())
+        .collect();
+    let agent = settled(bench.agent()?)?;
+    for (name, memory) in AGENT.into_iter().zip([agent.anonymous, agent.resident]) {
+        measures.push(Measure::alone(name, "KiB", vec![memory]));
+    }
+    Ok(measures)
 }
 
 fn one(bench: &Bench<'_>, side: &Side, round: usize) -> Outcome<Readings> {

@@ -40,7 +40,8 @@ const METHOD: &str = "## What is measured\n\n\
       wait when a reading begins share it.\n\
     - **N launches at once**: create and start of N containers through N connections, begun together.\n\
     - **per pod**: a sandbox and one container through CRI, when nothing changes any more.\n\
-      Anonymous, resident and proportional memory are those of `smaps_rollup`; execs are `ExecSync`.\n\n\
+      Anonymous, resident and proportional memory are those of `smaps_rollup`; execs are `ExecSync`.\n\
+    - **of the agent, one per node**: read once, after the pods; the peer has no such process.\n\n\
     Not isolated: what the gate alone adds to a whole launch. There is no way to create a container\n\
     without it. *Request to ledger record* is the nearest, and has hardening and mounts in it.\n";
 
