@@ -40,7 +40,7 @@ pub(crate) type Table = BTreeMap<String, Node>;
 pub(crate) fn parse(file: &str, text: &str, faults: &mut Vec<Refusal>) -> Option<Table> {
     let source = Source {
         file: Rc::from(file),
-        text,
+        line_ends: text.match_indices('\n').map(|(offset, _)| offset).collect(),
     };
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -87,17 +87,17 @@ pub(crate) fn merge(base: &mut Table, over: Table) {
     }
 }
 
-struct Source<'a> {
+struct Source {
     file: Rc<str>,
-    text: &'a str,
+    /// Byte offsets, found once: every value asks for its line.
+    line_ends: Vec<usize>,
 }
 
 // === impl Source ===
 
-impl Source<'_> {
+impl Source {
     fn place(&self, offset: usize) -> Place {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = self.line_ends.partition_point(|end| *end < offset) + 1;
         Place {
             file: Rc::clone(&self.file),
             line,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use protobuf::Message;
 use protobuf::well_known_types::any::Any;
-use serde::Deserialize;
+use toml::de::{DeInteger, DeTable, DeValue};
 
 /// Largest options file read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 256 * 1024;
@@ -54,6 +54,12 @@ pub(crate) enum OptionsError {
     /// The TOML text in the options is not right.
     #[error("cannot parse the runtime options' TOML")]
     Toml(#[source] Box<toml::de::Error>),
+    /// A key that runc's options do not have, or a value of another kind than its key's.
+    #[error("cannot take {key} in the runtime options' TOML: unknown, or not of its kind")]
+    Key {
+        /// The key, quoted.
+        key: String,
+    },
     /// The file named by `ConfigPath` cannot be read safely.
     #[error("cannot read runtime options file '{path}'")]
     Read {
@@ -63,26 +69,6 @@ pub(crate) enum OptionsError {
         #[source]
         source: portcullis_host::HostError,
     },
-}
-
-/// The TOML form of runc options, as containerd's CRI sends it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
-struct TomlOptions {
-    binary_name: String,
-    root: String,
-    systemd_cgroup: bool,
-    no_pivot_root: bool,
-    no_new_keyring: bool,
-    io_uid: u32,
-    io_gid: u32,
-    shim_cgroup: String,
-    // Known to containerd, of no use here.
-    criu_path: String,
-    criu_image_path: String,
-    criu_work_path: String,
-    task_api_address: String,
-    task_api_version: u32,
 }
 
 /// The first message among `all` that is of a type known here; others are for other programs.
@@ -147,9 +133,45 @@ fn from_runtimeoptions(bytes: &[u8]) -> Result<RuntimeOptions, OptionsError> {
         body
     };
     let text = String::from_utf8_lossy(&text);
-    let options: TomlOptions =
-        toml::from_str(&text).map_err(|error| OptionsError::Toml(Box::new(error)))?;
-    Ok(options.into())
+    from_toml(&text)
+}
+
+/// The TOML form of runc options, as containerd's CRI sends it. Filling a type through `serde`
+/// would take 20 KiB of program for these few keys.
+fn from_toml(text: &str) -> Result<RuntimeOptions, OptionsError> {
+    let table = DeTable::parse(text).map_err(|error| OptionsError::Toml(Box::new(error)))?;
+    let mut options = RuntimeOptions::default();
+    for (key, value) in table.into_inner() {
+        let key = key.into_inner();
+        match (&*key, value.into_inner()) {
+            ("BinaryName", DeValue::String(text)) => options.binary_name = text.into_owned(),
+            ("Root", DeValue::String(text)) => options.root = text.into_owned(),
+            ("ShimCgroup", DeValue::String(text)) => options.shim_cgroup = text.into_owned(),
+            ("SystemdCgroup", DeValue::Boolean(on)) => options.systemd_cgroup = on,
+            ("NoPivotRoot", DeValue::Boolean(on)) => options.no_pivot_root = on,
+            ("NoNewKeyring", DeValue::Boolean(on)) => options.no_new_keyring = on,
+            ("IoUid", DeValue::Integer(id)) => options.io_uid = number(&key, &id)?,
+            ("IoGid", DeValue::Integer(id)) => options.io_gid = number(&key, &id)?,
+            // Known to containerd, of no use here.
+            (
+                "CriuPath" | "CriuImagePath" | "CriuWorkPath" | "TaskApiAddress",
+                DeValue::String(_),
+            )
+            | ("TaskApiVersion", DeValue::Integer(_)) => {}
+            _ => return Err(unfit(&key)),
+        }
+    }
+    Ok(options)
+}
+
+fn number(key: &str, found: &DeInteger<'_>) -> Result<u32, OptionsError> {
+    u32::from_str_radix(found.as_str(), found.radix()).map_err(|_not_a_u32| unfit(key))
+}
+
+fn unfit(key: &str) -> OptionsError {
+    OptionsError::Key {
+        key: portcullis_gate::quote(key),
+    }
 }
 
 /// Fields 2 and 3, read from the wire: the message has no generated type in the protocol crate.
@@ -170,21 +192,6 @@ fn runtimeoptions_fields(bytes: &[u8]) -> protobuf::Result<(String, Vec<u8>)> {
 
 impl From<RuncOptions> for RuntimeOptions {
     fn from(options: RuncOptions) -> Self {
-        Self {
-            binary_name: options.binary_name,
-            root: options.root,
-            systemd_cgroup: options.systemd_cgroup,
-            no_pivot_root: options.no_pivot_root,
-            no_new_keyring: options.no_new_keyring,
-            io_uid: options.io_uid,
-            io_gid: options.io_gid,
-            shim_cgroup: options.shim_cgroup,
-        }
-    }
-}
-
-impl From<TomlOptions> for RuntimeOptions {
-    fn from(options: TomlOptions) -> Self {
         Self {
             binary_name: options.binary_name,
             root: options.root,
@@ -251,8 +258,44 @@ mod tests {
         let unknown = decode(Some(&any("example.com/foo.Options", b"")));
         assert!(matches!(unknown, Err(OptionsError::UnknownType { .. })));
         let key = decode(Some(&any("runtimeoptions.v1.Options", b"\x1a\x08Evil = 1")));
-        assert!(matches!(key, Err(OptionsError::Toml(_))));
+        assert!(matches!(key, Err(OptionsError::Key { .. })));
         let cut = decode(Some(&any("runtimeoptions.v1.Options", b"\x1a\x7fx")));
         assert!(matches!(cut, Err(OptionsError::Decode { .. })));
+    }
+
+    #[test]
+    fn reads_every_key_that_runc_has_in_toml() {
+        let text = "BinaryName = \"a\"\nRoot = \"b\"\nShimCgroup = \"c\"\nSystemdCgroup = true\n\
+                    NoPivotRoot = true\nNoNewKeyring = true\nIoUid = 1\nIoGid = 0xff\n\
+                    CriuPath = \"d\"\nCriuImagePath = \"\"\nCriuWorkPath = \"\"\n\
+                    TaskApiAddress = \"\"\nTaskApiVersion = 3\n";
+        let expected = RuntimeOptions {
+            binary_name: "a".to_owned(),
+            root: "b".to_owned(),
+            shim_cgroup: "c".to_owned(),
+            systemd_cgroup: true,
+            no_pivot_root: true,
+            no_new_keyring: true,
+            io_uid: 1,
+            io_gid: 255,
+        };
+        assert_eq!(from_toml(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn refuses_values_of_another_kind_than_their_keys() {
+        for text in [
+            "BinaryName = 1",
+            "SystemdCgroup = \"true\"",
+            "IoUid = -1",
+            "IoUid = 4294967296",
+            "IoGid = 1.5",
+            "TaskApiVersion = \"2\"",
+            "[Root]",
+            "binaryname = \"x\"",
+        ] {
+            let refused = from_toml(text);
+            assert!(matches!(refused, Err(OptionsError::Key { .. })), "{text}");
+        }
     }
 }

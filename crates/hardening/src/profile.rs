@@ -1,5 +1,6 @@
 //! A hardening profile: data of the node, read from TOML and a seccomp list in JSON.
 
+mod document;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -96,9 +97,8 @@ impl Profile {
     ///
     /// [`ProfileError`]; unknown keys are errors.
     pub fn parse(toml_text: &str, seccomp_json: &str) -> Result<Self, ProfileError> {
-        let rules: Rules = toml::from_str(toml_text).map_err(|cause| ProfileError::Toml {
-            reason: one_line(toml_text, &cause),
-        })?;
+        let rules: Rules =
+            document::read(toml_text).map_err(|reason| ProfileError::Toml { reason })?;
         if rules.version != VERSION {
             return Err(ProfileError::Version {
                 found: rules.version,
@@ -167,15 +167,6 @@ impl Profile {
             .names()
             .filter_map(|name| self.rules.relaxation.get(name))
     }
-}
-
-/// The parser's message without the drawing of the source that it adds.
-fn one_line(text: &str, cause: &toml::de::Error) -> String {
-    let line = cause
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map_or(1, |before| before.matches('\n').count().saturating_add(1));
-    format!("line {line}: {}", cause.message().replace('\n', " "))
 }
 
 #[cfg(test)]
