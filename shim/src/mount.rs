@@ -7,6 +7,8 @@ use containerd_shim_protos::api::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::rights;
+
 /// Longest option string `mount(2)` takes: a page, less its terminating zero.
 const MAX_OPTIONS_BYTES: usize = 4095;
 
@@ -111,14 +113,14 @@ fn mount_one(entry: &Mount, target: &Path) -> Result<(), MountError> {
         source: errno.into(),
     };
     let data = Some(parsed.data.as_str()).filter(|data| !data.is_empty());
-    mount(
-        Some(entry.source.as_str()),
-        target,
-        Some(fstype),
-        parsed.flags,
-        data,
-    )
-    .map_err(failed)?;
+    let source = Some(entry.source.as_str());
+    rights::with_all(|| mount(source, target, Some(fstype), parsed.flags, data))
+        .map_err(|source| MountError::Mount {
+            fstype: fstype.to_owned(),
+            target: target.to_owned(),
+            source,
+        })?
+        .map_err(failed)?;
     // A bind mount takes its other flags only when mounted again.
     let later = MsFlags::MS_BIND | MsFlags::MS_REC;
     if parsed.flags.contains(MsFlags::MS_BIND) && !parsed.flags.difference(later).is_empty() {

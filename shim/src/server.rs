@@ -4,24 +4,22 @@ use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use containerd_shim_protos::shim_async::create_task;
-use futures_core::Stream;
 use nix::sys::signal::SigSet;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
 
+use crate::callers::Callers;
 use crate::events::Events;
 use crate::options::RuntimeOptions;
 use crate::service::TaskService;
-use crate::socket::{self, file_identity, is_root_peer};
+use crate::socket::{self, file_identity};
 use crate::task::Shim;
 use crate::{log, sys};
 
@@ -132,7 +130,7 @@ async fn serve_until_ended(
         .into_values()
         .map(|service| (TASK_V2.to_owned(), service));
     let mut server = Server::new()
-        .add_listener(Listener::new(RootPeers(listener)))
+        .add_listener(Listener::new(Callers::new(listener)))
         .register_service(v3)
         .register_service(v2.collect());
     server.start().await.map_err(ServerError::Serve)?;
@@ -190,34 +188,27 @@ async fn end_on_request(shim: Arc<Shim>, mut terminate: Signal) {
     }
 }
 
-/// Accepts connections of root processes only; others are closed before a byte is read.
-struct RootPeers(UnixListener);
-
-// === impl RootPeers ===
-
-impl Stream for RootPeers {
-    type Item = io::Result<UnixStream>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match self.0.poll_accept(context) {
-                Poll::Ready(Ok((stream, _))) if is_root_peer(&stream) => {
-                    return Poll::Ready(Some(Ok(stream)));
-                }
-                Poll::Ready(Ok(_)) => {
-                    log::warn("refused a connection from a process that is not root");
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-}
-
 /// Runs `work` to its end even if the caller's connection goes away in the middle: a launch that
 /// is half made must be finished or undone, not forgotten.
 pub(crate) async fn uninterrupted<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {
     tokio::spawn(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In programs as they are shipped a panic ends the process; where it does not, the request
+    /// fails and nothing is taken for done.
+    #[test]
+    fn t56_a_request_that_panics_is_not_carried_out() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let broken = async { panic!("on purpose") };
+        let done: Option<()> = runtime.block_on(uninterrupted(broken));
+        assert_eq!(done, None);
+    }
 }

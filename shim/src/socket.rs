@@ -1,7 +1,6 @@
 //! The socket a server listens on: its name, and the race-free way to get or join it.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -155,15 +154,6 @@ pub(crate) fn file_identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path)
         .ok()
         .map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// Whether the process at the other end is root.
-///
-/// A container's root in a user namespace has another uid here; a host process with the same
-/// uid owns the machine anyway.
-pub(crate) fn is_root_peer(stream: &impl AsFd) -> bool {
-    nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)
-        .is_ok_and(|peer| peer.uid() == 0)
 }
 
 // === impl Socket ===

@@ -14,7 +14,7 @@ use crate::options;
 use crate::placement::{self, PlacementError};
 use crate::server::{self, ServerError};
 use crate::socket::{self, Socket, SocketError};
-use crate::{group, sys};
+use crate::{group, rights, sys};
 
 /// Name shown by `ps`, at most 15 bytes.
 pub(crate) const PROCESS_NAME: &std::ffi::CStr = c"portcullis-shim";
@@ -40,6 +40,9 @@ pub(crate) enum StartError {
     /// fork(2).
     #[error("cannot fork the server")]
     Fork(#[source] io::Error),
+    /// Capabilities, after the fork.
+    #[error("cannot give up rights")]
+    Rights(#[source] io::Error),
     /// The file `address` in the bundle, which containerd 1.6 and 1.7 reconnect by.
     #[error("cannot write '{path}'")]
     Address {
@@ -136,6 +139,10 @@ fn serve(
         return Err(StartError::Fork(error));
     }
     crate::log::open(bundle);
+    if let Err(error) = rights::limit() {
+        socket::remove(&settings.socket, socket::file_identity(&settings.socket));
+        return Err(StartError::Rights(error));
+    }
     server::run(settings, listener)?;
     Ok(())
 }

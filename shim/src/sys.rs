@@ -134,6 +134,74 @@ pub(crate) fn set_terminal_size(
     Ok(())
 }
 
+/// Puts those capabilities of `wanted` in effect that are permitted, and makes none inheritable
+/// (which makes none ambient either). The permitted set stays. For this thread.
+///
+/// # Errors
+///
+/// The errno of `capget(2)` or `capset(2)`.
+///
+/// # Source
+///
+/// capget(2): version 3 of the interface, two words of 32 bits for each set.
+pub(crate) fn set_effective_capabilities(wanted: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Word {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut words = [Word {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    }; 2];
+    // SAFETY: version 3 of the interface fills two words; both structures have the layout of
+    // `linux/capability.h` and outlive the call.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [low, high] = &mut words;
+    for (word, wanted) in [(low, wanted & 0xffff_ffff), (high, wanted >> 32)] {
+        word.effective = word.permitted & u32::try_from(wanted).unwrap_or(u32::MAX);
+        word.inheritable = 0;
+    }
+    // SAFETY: as above; the kernel only reads the words.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A descriptor of the process `pid` that never means another one.
+///
+/// # Errors
+///
+/// The errno of `pidfd_open(2)` (kernel 5.3).
+pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: two numbers; the kernel answers with a new descriptor, close-on-exec, or an error.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just opened it for this process and nobody else has seen it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Takes ownership of a descriptor that the kernel installed for us through `SCM_RIGHTS`.
 pub(crate) fn own_received(fd: RawFd) -> OwnedFd {
     // SAFETY: called only with numbers from the control message of a `recvmsg` that just

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Doing, Failure, Outcome};
 
 /// Shell script, for busybox, that prints what [`Confinement::parse`] reads.
 pub const SCRIPT: &str = "grep -E '^(Uid|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' \
@@ -26,6 +26,20 @@ pub struct Confinement {
     pub root_writable: bool,
     /// Whether `/tmp` can be written.
     pub tmp_writable: bool,
+}
+
+/// What follows `name:` in the status of a process.
+///
+/// # Errors
+///
+/// When there is no such process, or no such line.
+pub fn status(pid: u32, name: &str) -> Outcome<String> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).doing(format!("read '{path}'"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(|rest| rest.trim().to_owned())
+        .ok_or_else(|| Failure::new(format!("no '{name}:' in '{path}'")))
 }
 
 // === impl Confinement ===

@@ -1,0 +1,150 @@
+//! Who is at the other end of a connection.
+
+use std::fs::metadata;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use crate::sys;
+
+/// Why a caller is not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stranger {
+    /// Another user.
+    #[error("uid {uid} called: expected root")]
+    User {
+        /// Its uid, as this user namespace sees it.
+        uid: u32,
+    },
+    /// A process that this process namespace does not show, or one of another namespace.
+    #[error("a process in another {kind} namespace called: expected one of the host")]
+    Namespace {
+        /// "process" or "mount".
+        kind: &'static str,
+    },
+    /// It ended before it could be looked at.
+    #[error("the caller is gone")]
+    Gone,
+    /// The kernel does not tell.
+    #[error("cannot see who called")]
+    Unknown(#[source] io::Error),
+}
+
+/// Checks that a process of root on this host made the connection: uid 0, in our process
+/// namespace, and in our mount namespace or that of the host's first process.
+///
+/// Uid 0 alone does not say that: a container without a user namespace that gets at the socket,
+/// through a volume say, has it too (CVE-2020-15257 was of this kind). What was looked at is what
+/// called: the descriptor of the process is taken from the connection (kernel 6.5), and it still
+/// lives after the look, so its number meant no other process in between. Before 6.5 the number
+/// could do so only if the caller ended, and its number came round, before the call was accepted.
+///
+/// # Errors
+///
+/// [`Stranger`].
+pub(crate) fn verify(connection: &impl AsFd) -> Result<(), Stranger> {
+    let peer = getsockopt(connection, sockopt::PeerCredentials).map_err(unknown)?;
+    if peer.uid() != 0 {
+        return Err(Stranger::User { uid: peer.uid() });
+    }
+    let pid = peer.pid();
+    if pid <= 0 {
+        return Err(Stranger::Namespace { kind: "process" });
+    }
+    let process = process(connection, pid)?;
+    let seen = look_at(pid);
+    // Also when the look failed: then most likely because it is gone.
+    if has_ended(&process)? {
+        return Err(Stranger::Gone);
+    }
+    seen
+}
+
+fn process(connection: &impl AsFd, pid: i32) -> Result<OwnedFd, Stranger> {
+    match getsockopt(connection, sockopt::PeerPidfd) {
+        Ok(process) => return Ok(process),
+        // COMPAT(linux<6.5)
+        Err(Errno::ENOPROTOOPT) => {}
+        // What is told of a process that was collected already.
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(Stranger::Gone),
+        Err(errno) => return Err(unknown(errno)),
+    }
+    sys::open_process(pid).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => Stranger::Gone,
+        _ => Stranger::Unknown(error),
+    })
+}
+
+fn look_at(pid: i32) -> Result<(), Stranger> {
+    let of = |process: &str, kind: &str| {
+        metadata(format!("/proc/{process}/ns/{kind}"))
+            .map(|file| (file.dev(), file.ino()))
+            .map_err(Stranger::Unknown)
+    };
+    let pid = pid.to_string();
+    if of(&pid, "pid")? != of("self", "pid")? {
+        return Err(Stranger::Namespace { kind: "process" });
+    }
+    let theirs = of(&pid, "mnt")?;
+    if theirs == of("self", "mnt")? || of("1", "mnt").is_ok_and(|first| theirs == first) {
+        Ok(())
+    } else {
+        Err(Stranger::Namespace { kind: "mount" })
+    }
+}
+
+fn has_ended(process: &OwnedFd) -> Result<bool, Stranger> {
+    let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut watched, PollTimeout::ZERO)
+        .map(|ready| ready > 0)
+        .map_err(unknown)
+}
+
+fn unknown(errno: Errno) -> Stranger {
+    Stranger::Unknown(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_process_of_this_host_is_known_if_it_is_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let _caller = UnixStream::connect(&path).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let known = verify(&accepted);
+        if nix::unistd::geteuid().is_root() {
+            known.unwrap();
+        } else {
+            assert!(matches!(known, Err(Stranger::User { .. })));
+        }
+    }
+
+    #[test]
+    fn a_caller_that_has_ended_is_not_taken_for_another() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let program = "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0); \
+                       connect($s, sockaddr_un($ARGV[0])) or die";
+        let called = std::process::Command::new("perl")
+            .args(["-e", program])
+            .arg(&path)
+            .status();
+        assert!(called.unwrap().success());
+        let (accepted, _) = listener.accept().unwrap();
+        let stranger = verify(&accepted).unwrap_err();
+        assert!(matches!(stranger, Stranger::Gone), "{stranger:?}");
+    }
+}
