@@ -249,7 +249,12 @@ fn an_exec_without_its_terminal_does_not_run_on(node: &Node, runtime: &HeldRunti
     let tasks = ShimTasks::of(NAMESPACE, "one")?;
     let path = fifo.display().to_string();
     tasks
-        .exec_with_terminal("one", "x", &spec("exec sleep 704", true), &path)?
+        .exec_with_terminal(
+            "one",
+            "x",
+            &spec("trap '' HUP; exec sleep 704", true),
+            &path,
+        )?
         .doing("add a process")?;
     runtime.hold("exec", When::After, "one")?;
     let reader = fs::OpenOptions::new()
@@ -296,6 +301,15 @@ fn t39_an_exec_that_comes_too_late_does_not_hold_back_the_end(
         wait::until_true("the kill of the rest", PATIENCE, || {
             runtime.calls().contains(&"kill 9".to_owned())
         })?;
+        // Ends of execs are told first, and this one may still become one.
+        let told = wait::until_true("the end of init", Duration::from_millis(500), || {
+            let state = tasks.state(&id, "").ok().and_then(Result::ok);
+            state.is_none_or(|state| state.status != State::RUNNING)
+        });
+        assert!(
+            told.is_err(),
+            "the end of init was told before that of the exec"
+        );
         runtime.release()?;
         start.join().expect("a thread")
     })?;

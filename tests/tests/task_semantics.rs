@@ -392,11 +392,17 @@ mod case {
         let tasks = subject.start("one", &[], "sleep 600")?;
         exec(&tasks, "one", "x", "sleep 600")?;
         tasks.plain("Pause", "one")?.doing("pause")?;
-        assert_eq!(status(&tasks, "one", "")?, State::PAUSED);
-        assert_eq!(status(&tasks, "one", "x")?, State::PAUSED);
-        assert_ne!(code(tasks.delete("one", "")?), 0);
-        assert_ne!(code(tasks.exec("one", "y", &spec("true"))?), 0);
+        let (init, exec) = (tasks.state("one", "")?, tasks.state("one", "x")?);
+        let (deleted, added) = (
+            tasks.delete("one", "")?,
+            tasks.exec("one", "y", &spec("true"))?,
+        );
+        // Judged only now: the world of a failed test cannot end while something in it is frozen.
         tasks.plain("Resume", "one")?.doing("resume")?;
+        assert_eq!(init.doing("ask for a state")?.status, State::PAUSED);
+        assert_eq!(exec.doing("ask for a state")?.status, State::PAUSED);
+        assert_ne!(code(deleted), 0);
+        assert_ne!(code(added), 0);
         assert_eq!(status(&tasks, "one", "")?, State::RUNNING);
         assert_eq!(status(&tasks, "one", "x")?, State::RUNNING);
         assert_eq!(exec_to_end(&tasks, "one", "y", "exit 2")?, 2);
