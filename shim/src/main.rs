@@ -13,6 +13,7 @@ mod bootstrap;
 mod bundle;
 mod callers;
 mod cgroup;
+mod child;
 mod connection;
 mod delete;
 mod events;

@@ -139,12 +139,13 @@ impl Task for TaskService {
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        let streams = Streams {
-            terminal: request.terminal,
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-        };
+        let streams = Streams::parse(
+            request.terminal,
+            request.stdin,
+            request.stdout,
+            request.stderr,
+        )
+        .map_err(TaskError::from)?;
         let spec = request
             .spec
             .into_option()

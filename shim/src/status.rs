@@ -118,7 +118,8 @@ impl TaskError {
             Self::NotOffered { .. } => RpcCode::UNIMPLEMENTED,
             Self::Ending => RpcCode::UNAVAILABLE,
             Self::Runtime(error) => error.code(),
-            Self::Mount(_) | Self::Stdio(_) | Self::Bundle { .. } => RpcCode::UNKNOWN,
+            Self::Stdio(error) => error.code(),
+            Self::Mount(_) | Self::Bundle { .. } => RpcCode::UNKNOWN,
         }
     }
 }

@@ -1,48 +1,56 @@
 //! Standard streams: from containerd's FIFOs to the container and back.
 //!
-//! The container never gets a FIFO itself: it gets pipes (or a terminal), and the shim moves
-//! the data. So an orphan that keeps a stream open cannot keep containerd waiting after Delete,
-//! and a container cannot reach back into containerd's files.
+//! The container never gets a FIFO or file itself: it gets pipes (or a terminal), and the shim
+//! moves the data. So an orphan that keeps a stream open cannot keep containerd waiting after
+//! Delete, and a container cannot reach back into containerd's files. Only the pipes of a logging
+//! program are the container's own, as in the stock shim.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 use tokio::task::JoinHandle;
 
 use crate::options::RuntimeOptions;
-use crate::stdio::copy::{copy_from_terminal, copy_to_terminal, splice_all};
+use crate::stdio::copy::{Sink, copy_from_terminal, copy_input, copy_output, copy_to_terminal};
+use crate::stdio::driver::Driver;
+use crate::stdio::fifo::{Fifo, READER_LIMIT};
+use crate::stdio::file::LogFile;
+use crate::stdio::target::Target;
 
 mod copy;
+mod driver;
+mod error;
+mod fifo;
+mod file;
+mod target;
 pub(crate) mod terminal;
 
+pub(crate) use driver::Source;
+pub(crate) use error::StdioError;
 pub(crate) use terminal::{ConsoleSocket, Terminal};
 
 /// How long Delete waits for the last output after the process ended, as the stock shim does.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a launch waits for containerd's client to open its ends of the FIFOs.
-const READER_LIMIT: Duration = Duration::from_secs(10);
+/// The names of the output streams.
+const OUTPUTS: [&str; 2] = ["stdout", "stderr"];
 
-/// Time between two looks.
-const READER_PAUSE: Duration = Duration::from_millis(1);
-
-/// The streams a request names; an empty path means none.
+/// The streams a request names; an empty text means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Streams {
     /// Whether the process gets a terminal.
     pub(crate) terminal: bool,
-    /// FIFO for input.
+    /// Where input comes from, in the client's words.
     pub(crate) stdin: String,
-    /// FIFO for output.
+    /// Where output goes, in the client's words.
     pub(crate) stdout: String,
-    /// FIFO for errors; unused with a terminal.
+    /// Where errors go, in the client's words; unused with a terminal.
     pub(crate) stderr: String,
+    input: Option<Target>,
+    outputs: [Option<Target>; 2],
 }
 
 /// The ends of the pipes that the runtime's child inherits.
@@ -52,137 +60,126 @@ pub(crate) struct ChildStreams([Option<OwnedFd>; 3]);
 /// The shim's ends and the tasks that move the data.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
+    /// Where input comes from, until the process exists.
+    stdin: Option<Fifo>,
     /// Held open so that input does not end when a client detaches; dropped by CloseIO.
     input_writer: Option<OwnedFd>,
     input: Option<JoinHandle<()>>,
+    /// Where a terminal's output goes, until there is one.
+    sink: Option<Sink>,
     output: Vec<JoinHandle<()>>,
     terminal: Option<Terminal>,
-}
-
-/// Why the streams could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StdioError {
-    /// A stream of a kind this shim does not carry.
-    #[error("cannot use '{path}' for {stream}: expected the absolute path of a FIFO")]
-    NotFifo {
-        /// "stdin", "stdout" or "stderr".
-        stream: &'static str,
-        /// What was named.
-        path: String,
-    },
-    /// The FIFO did not open.
-    #[error("cannot open FIFO '{path}' for {stream}")]
-    Open {
-        /// "stdin", "stdout" or "stderr".
-        stream: &'static str,
-        /// The FIFO.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A pipe, or its registration with the event loop.
-    #[error("cannot set up {stream}")]
-    Pipe {
-        /// "stdin", "stdout", "stderr" or "terminal".
-        stream: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The runtime did not send a terminal.
-    #[error("the OCI runtime sent no terminal")]
-    NoTerminal {
-        /// Why none could be received.
-        #[source]
-        source: io::Error,
-    },
-    /// Where the runtime should send the terminal.
-    #[error("cannot make console socket '{path}'")]
-    ConsoleSocket {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    driver: Option<Driver>,
 }
 
 // === impl Streams ===
 
 impl Streams {
-    /// Waits until somebody reads each output FIFO, at most [`READER_LIMIT`], and holds them open.
-    ///
-    /// containerd's clients open their ends in the background and stop doing so when the process
-    /// has ended: what a short process wrote before that would be lost. The caller keeps the
-    /// descriptors until it has opened the FIFOs for itself, or the readers would see an end.
+    /// Reads what a request says.
     ///
     /// # Errors
     ///
-    /// [`StdioError`].
-    pub(crate) async fn readers(&self) -> Result<Vec<OwnedFd>, StdioError> {
-        let since = Instant::now();
-        let mut held = Vec::new();
-        for (stream, path) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
-            if path.is_empty() || (self.terminal && stream == "stderr") {
-                continue;
-            }
-            loop {
-                match open_fifo(stream, path, OFlag::O_WRONLY) {
-                    Ok(fifo) => held.push(fifo),
-                    // ENXIO: no reader. Nothing tells of one but another try.
-                    Err(StdioError::Open { source, .. })
-                        if source.raw_os_error() == Some(libc::ENXIO)
-                            && since.elapsed() < READER_LIMIT =>
-                    {
-                        tokio::time::sleep(READER_PAUSE).await;
-                        continue;
-                    }
-                    // Nobody reads: the process runs all the same, as after a restart of containerd.
-                    Err(StdioError::Open { source, .. })
-                        if source.raw_os_error() == Some(libc::ENXIO) => {}
-                    Err(error) => return Err(error),
-                }
-                break;
-            }
+    /// [`StdioError::Scheme`], [`StdioError::Uri`].
+    pub(crate) fn parse(
+        terminal: bool,
+        stdin: String,
+        stdout: String,
+        stderr: String,
+    ) -> Result<Self, StdioError> {
+        let refused = |stream, expected| StdioError::Uri {
+            stream,
+            expected,
+            found: "another kind".to_owned(),
+        };
+        let input = Target::parse("stdin", &stdin)?;
+        if !matches!(input, None | Some(Target::Fifo(_))) {
+            return Err(refused("stdin", "a FIFO"));
         }
-        Ok(held)
+        let out = Target::parse("stdout", &stdout)?;
+        let mut err = Target::parse("stderr", &stderr)?.filter(|_| !terminal);
+        match (&out, &err) {
+            // One program reads both, and gets both if only one is named.
+            (Some(Target::Program(_)), None) if !terminal => err.clone_from(&out),
+            (Some(Target::Program(one)), Some(Target::Program(other))) if one != other => {
+                return Err(refused("stderr", "the logging program of stdout"));
+            }
+            _ => {}
+        }
+        Ok(Self {
+            terminal,
+            stdin,
+            stdout,
+            stderr,
+            input,
+            outputs: [out, err],
+        })
     }
 
-    /// Makes pipes for the named streams and starts moving data. With a terminal, see
-    /// [`Relay::attach_terminal`].
+    /// Opens everything that is named, waits until somebody reads the output, and starts moving
+    /// data. With a terminal, see [`Relay::attach_terminal`].
     ///
     /// # Errors
     ///
-    /// [`StdioError`].
-    pub(crate) fn relay(
+    /// [`StdioError`]; nothing is left running then.
+    pub(crate) async fn open(
         &self,
         options: &RuntimeOptions,
+        source: Source<'_>,
     ) -> Result<(ChildStreams, Relay), StdioError> {
-        let mut child = ChildStreams::null();
         let mut relay = Relay::default();
+        let mut child = ChildStreams::null();
+        if let Some(Target::Fifo(path)) = &self.input {
+            relay.stdin = Some(Fifo::find("stdin", path)?);
+        }
+        let program = self
+            .outputs
+            .iter()
+            .flatten()
+            .find_map(|target| match target {
+                Target::Program(program) => Some(program),
+                Target::Fifo(_) | Target::File(_) => None,
+            });
+        let mut pipes = [None, None];
+        if let Some(program) = program {
+            let (driver, writers) = Driver::start(program, options, source).await?;
+            relay.driver = Some(driver);
+            pipes = writers.map(Some);
+        }
+        let mut sinks = [None, None];
+        let each = OUTPUTS.into_iter().zip(&self.outputs).zip(pipes);
+        for (((stream, target), pipe), sink) in each.zip(&mut sinks) {
+            *sink = match target {
+                None => None,
+                Some(Target::Fifo(path)) => {
+                    let fifo = Fifo::find(stream, path)?;
+                    Some(Sink::Fifo(fifo.outlet(READER_LIMIT).await?))
+                }
+                Some(Target::File(path)) => Some(Sink::File(LogFile::open(stream, path)?)),
+                Some(Target::Program(_)) => pipe.map(Sink::Pipe),
+            };
+        }
+        let [out, err] = sinks;
         if self.terminal {
+            relay.sink = out;
             return Ok((child, relay));
         }
         let [stdin, stdout, stderr] = &mut child.0;
-        if !self.stdin.is_empty() {
-            let fifo = open_fifo("stdin", &self.stdin, OFlag::O_RDONLY)?;
+        if let Some(fifo) = &relay.stdin {
             let (theirs, ours) = pipe("stdin", options)?;
             *stdin = Some(theirs);
-            relay.input = Some(splice_all("stdin", fifo, ours)?);
+            relay.input = Some(copy_input(fifo.reader()?, ours)?);
         }
-        for (stream, path, slot) in [
-            ("stdout", &self.stdout, stdout),
-            ("stderr", &self.stderr, stderr),
-        ] {
-            if path.is_empty() {
-                continue;
-            }
-            // Read-write: containerd may restart and leave the FIFO without a reader for a while.
-            let fifo = open_fifo(stream, path, OFlag::O_RDWR)?;
-            let (ours, theirs) = pipe(stream, options)?;
-            *slot = Some(theirs);
-            relay.output.push(splice_all(stream, ours, fifo)?);
+        let each = OUTPUTS.into_iter().zip([out, err]).zip([stdout, stderr]);
+        for ((stream, sink), slot) in each {
+            *slot = match sink {
+                None => None,
+                Some(Sink::Pipe(pipe)) => Some(pipe),
+                Some(sink) => {
+                    let (ours, theirs) = pipe(stream, options)?;
+                    relay.output.push(copy_output(stream, ours, sink)?);
+                    Some(theirs)
+                }
+            };
         }
         Ok((child, relay))
     }
@@ -206,24 +203,18 @@ impl ChildStreams {
 // === impl Relay ===
 
 impl Relay {
-    /// Connects the terminal that the runtime sent with the FIFOs of `streams`.
+    /// Connects the terminal that the runtime sent with what was opened for it.
     ///
     /// # Errors
     ///
     /// [`StdioError`].
-    pub(crate) fn attach_terminal(
-        &mut self,
-        streams: &Streams,
-        terminal: Terminal,
-    ) -> Result<(), StdioError> {
-        if !streams.stdin.is_empty() {
-            let fifo = open_fifo("stdin", &streams.stdin, OFlag::O_RDONLY)?;
-            self.input = Some(copy_to_terminal(fifo, terminal.duplicate()?)?);
+    pub(crate) fn attach_terminal(&mut self, terminal: Terminal) -> Result<(), StdioError> {
+        if let Some(fifo) = &self.stdin {
+            self.input = Some(copy_to_terminal(fifo.reader()?, terminal.clone())?);
         }
-        if !streams.stdout.is_empty() {
-            let fifo = open_fifo("stdout", &streams.stdout, OFlag::O_RDWR)?;
-            self.output
-                .push(copy_from_terminal(terminal.duplicate()?, fifo)?);
+        if let Some(sink) = self.sink.take() {
+            let copy = copy_from_terminal(terminal.duplicate()?, terminal.hung_up(), sink)?;
+            self.output.push(copy);
         }
         self.terminal = Some(terminal);
         Ok(())
@@ -236,10 +227,10 @@ impl Relay {
 
     /// Keeps input open until CloseIO, although the client that wrote it may go away. To be called
     /// when the process exists: a client that is done before has closed the FIFO, and that counts.
-    pub(crate) fn hold_input(&mut self, streams: &Streams) {
-        if self.input.is_some() {
+    pub(crate) fn hold_input(&mut self) {
+        if let Some(fifo) = self.stdin.take() {
             // Without a reader (ENXIO) the input has ended already.
-            self.input_writer = open_fifo("stdin", &streams.stdin, OFlag::O_WRONLY).ok();
+            self.input_writer = fifo.writer().ok();
         }
     }
 
@@ -248,7 +239,8 @@ impl Relay {
         self.input_writer = None;
     }
 
-    /// Waits for the last output, at most [`DRAIN_LIMIT`], then closes everything.
+    /// Waits for the last output, at most [`DRAIN_LIMIT`], and for the end of a logging program,
+    /// then closes everything.
     pub(crate) async fn drain(mut self) {
         let outputs: Vec<_> = std::mem::take(&mut self.output)
             .into_iter()
@@ -261,6 +253,9 @@ impl Relay {
             }
         };
         drop(tokio::time::timeout(DRAIN_LIMIT, all).await);
+        if let Some(driver) = self.driver.take() {
+            driver.finish().await;
+        }
     }
 }
 
@@ -278,29 +273,6 @@ struct AbortOnDrop(JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Opens once, then judges the descriptor: only a FIFO is moved data through.
-fn open_fifo(stream: &'static str, path: &str, access: OFlag) -> Result<OwnedFd, StdioError> {
-    let not_fifo = || StdioError::NotFifo {
-        stream,
-        path: path.chars().take(128).collect(),
-    };
-    if !Path::new(path).is_absolute() {
-        return Err(not_fifo());
-    }
-    let flags = access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
-    let fd = open(path, flags, Mode::empty()).map_err(|errno| StdioError::Open {
-        stream,
-        path: path.to_owned(),
-        source: errno.into(),
-    })?;
-    let kind = fstat(&fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-    if kind == Ok(SFlag::S_IFIFO) {
-        Ok(fd)
-    } else {
-        Err(not_fifo())
     }
 }
 

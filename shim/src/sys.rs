@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, fork};
@@ -110,6 +111,64 @@ pub(crate) fn create_core_group() -> io::Result<()> {
     }
 }
 
+/// First number that a program given descriptors beyond the standard ones does not see.
+const PASSED_ON: std::ops::Range<RawFd> = 3..6;
+
+/// Gives `command` these as its descriptors 3, 4 and 5; they live as long as it does.
+///
+/// # Errors
+///
+/// The errno of `fcntl(2)`.
+pub(crate) fn pass_on(command: &mut Command, descriptors: [OwnedFd; 3]) -> io::Result<()> {
+    let above = |fd: OwnedFd| {
+        // Whatever the number was, the copy below must not run over one that it still needs.
+        let number = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(PASSED_ON.end))?;
+        Ok::<_, io::Error>(own_received(number))
+    };
+    let [first, second, third] = descriptors;
+    let passed = [above(first)?, above(second)?, above(third)?];
+    // The standard library opens a pipe of its own between here and the start, and it must not
+    // get one of these numbers either.
+    let mut taken = Vec::new();
+    for _number in PASSED_ON {
+        let null = std::fs::File::open("/dev/null")?;
+        if PASSED_ON.contains(&null.as_raw_fd()) {
+            taken.push(null);
+        }
+    }
+    let copy = move || {
+        let _held_until_the_command_is_dropped = &taken;
+        for (descriptor, number) in passed.iter().zip(PASSED_ON) {
+            // SAFETY: the first is open, because `passed` owns it; the second number belongs to
+            // nothing that is used between here and exec, in a process that has only this thread.
+            let result = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
+            if result != number {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec and makes three system calls; it does not
+    // allocate or take locks, and reads only what it owns.
+    unsafe { command.pre_exec(copy) };
+    Ok(())
+}
+
+nix::ioctl_read_bad!(fionread, libc::FIONREAD, libc::c_int);
+
+/// How many bytes wait in the pipe or FIFO behind `end` to be read.
+///
+/// # Errors
+///
+/// The errno of the `FIONREAD` ioctl.
+pub(crate) fn unread_bytes(end: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed for the length of the call, and `count` is an int that
+    // the kernel writes.
+    unsafe { fionread(end.as_raw_fd(), &raw mut count) }?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
 
 /// Sets the size of the terminal behind `console` in character cells.
@@ -202,10 +261,11 @@ pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes ownership of a descriptor that the kernel installed for us through `SCM_RIGHTS`.
+/// Takes ownership of a descriptor that the kernel has just made for us: through `SCM_RIGHTS`, or
+/// as a copy.
 pub(crate) fn own_received(fd: RawFd) -> OwnedFd {
-    // SAFETY: called only with numbers from the control message of a `recvmsg` that just
-    // succeeded; the kernel opened them for this process and nobody else has seen them.
+    // SAFETY: called only with numbers from the control message of a `recvmsg`, or from an
+    // `F_DUPFD`, that just succeeded; the kernel opened them and nobody else has seen them.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -6,18 +6,20 @@
 //! serialised by that container's own [`Lifecycle`].
 
 use std::collections::HashMap;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SIGKILL, killpg};
+use nix::sys::signal::SIGKILL;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, watch};
 
+use crate::child::Child;
 use crate::events::Events;
 use crate::runtime::{COMMAND_LIMIT, Call, RuntimeError};
 use crate::server::Settings;
@@ -57,8 +59,8 @@ pub(crate) struct Shim {
 #[derive(Debug, Default)]
 struct State {
     containers: HashMap<String, Slot>,
-    /// Runtime commands that somebody waits for.
-    calls: HashMap<i32, oneshot::Sender<ExitStatus>>,
+    /// Children that are not a container's: runtime commands, logging programs.
+    children: HashMap<i32, watch::Sender<Option<ExitStatus>>>,
     /// Ends of processes that nobody knows yet, kept while a launch may still name them.
     early_exits: EarlyExits,
     /// Numbers the files of runtime calls.
@@ -155,10 +157,18 @@ impl Shim {
         given_up: impl Future<Output = ()>,
     ) -> Result<Option<u32>, RuntimeError> {
         let verb = call.verb;
-        let (pid, mut ended) = self.spawn(&mut call)?;
+        let spawned = self.spawn(&mut call.command);
+        let mut child = spawned.map_err(|source| RuntimeError::Spawn {
+            binary: call.command.get_program().into(),
+            source,
+        })?;
+        // The command holds the child's ends of the pipes: as long as it lives, no end of file.
+        call.command.stdin(Stdio::null());
+        call.command.stdout(Stdio::null());
+        call.command.stderr(Stdio::null());
         let error = tokio::select! {
-            status = &mut ended => {
-                return call.finish(status.map_err(|_closed| RuntimeError::Interrupted { verb })?);
+            status = child.ended() => {
+                return call.finish(status.ok_or(RuntimeError::Interrupted { verb })?);
             }
             () = tokio::time::sleep(COMMAND_LIMIT) => RuntimeError::TimedOut {
                 verb,
@@ -166,42 +176,37 @@ impl Shim {
             },
             () = given_up => RuntimeError::GivenUp { verb },
         };
-        // Still our child and not waited for, so the number cannot be another group's. The group,
-        // because a runtime may be a script around one.
-        if let Err(errno) = killpg(Pid::from_raw(pid), SIGKILL) {
+        // The group, because a runtime may be a script around one.
+        if let Err(errno) = child.signal_group(SIGKILL) {
             crate::log::error(&format!("cannot kill late OCI runtime {verb}: {errno}"));
         }
         // What follows is a clean-up, which must not meet a runtime that is still at work.
-        drop(tokio::time::timeout(KILLED_LIMIT, ended).await);
+        drop(tokio::time::timeout(KILLED_LIMIT, child.ended()).await);
         Err(error)
     }
 
-    /// Starts the command and registers for its end before anybody can collect it.
-    fn spawn(&self, call: &mut Call) -> Result<(i32, oneshot::Receiver<ExitStatus>), RuntimeError> {
+    /// Starts a command and registers for its end before anybody can collect it.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not start.
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let mut state = self.lock();
-        let child = call.command.spawn().map_err(|source| RuntimeError::Spawn {
-            binary: call.command.get_program().into(),
-            source,
-        })?;
-        // The command holds the child's ends of the pipes: as long as it lives, no end of file.
-        call.command.stdin(std::process::Stdio::null());
-        call.command.stdout(std::process::Stdio::null());
-        call.command.stderr(std::process::Stdio::null());
-        let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
-        let (sender, receiver) = oneshot::channel();
-        state.calls.insert(pid, sender);
-        Ok((pid, receiver))
+        let pid = i32::try_from(command.spawn()?.id()).unwrap_or(i32::MAX);
+        let (child, sender) = Child::new(pid);
+        state.children.insert(pid, sender);
+        Ok(child)
     }
 
     /// Collects all children that have ended.
     pub(crate) fn reap(self: &Arc<Self>) {
         while let Some((pid, raw)) = crate::sys::collect_child() {
             let ended = ExitStatus::from_raw(raw);
-            let call = self.lock().calls.remove(&pid);
-            if let Some(call) = call {
-                // Nobody waits any more if the command was killed for being late.
-                if call.send(ended).is_err() {
-                    crate::log::warn("a late OCI runtime command ended after all");
+            let child = self.lock().children.remove(&pid);
+            if let Some(child) = child {
+                // Nobody waits any more if it was killed for being late.
+                if child.send(Some(ended)).is_err() {
+                    crate::log::warn("a child that was given up ended after all");
                 }
             } else {
                 let by_signal = || ended.signal().map(|signal| 128 + signal);

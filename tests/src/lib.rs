@@ -13,6 +13,7 @@
 //! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
 #![forbid(unsafe_code)]
 
+pub mod added;
 pub mod bench;
 pub mod containerd;
 pub mod cri;
@@ -29,6 +30,7 @@ pub mod refusal;
 pub mod require;
 pub mod run;
 pub mod shim_tasks;
+pub mod subject;
 pub mod swtpm;
 pub mod tasks;
 pub mod ttrpc;

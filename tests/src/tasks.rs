@@ -52,12 +52,40 @@ struct Create {
 struct Exec {
     #[prost(string, tag = "1")]
     container_id: String,
+    #[prost(string, tag = "2")]
+    stdin: String,
     #[prost(string, tag = "3")]
     stdout: String,
+    #[prost(string, tag = "4")]
+    stderr: String,
+    #[prost(bool, tag = "5")]
+    terminal: bool,
     #[prost(message, optional, tag = "6")]
     spec: Option<Any>,
     #[prost(string, tag = "7")]
     exec_id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct CloseIo {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+    #[prost(bool, tag = "3")]
+    stdin: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Resize {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    exec_id: String,
+    #[prost(uint32, tag = "3")]
+    width: u32,
+    #[prost(uint32, tag = "4")]
+    height: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -96,6 +124,19 @@ struct Waited {
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct Nothing {}
+
+/// The standard streams of a process, as containerd writes them; empty means none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stdio {
+    /// Where input comes from.
+    pub stdin: String,
+    /// Where output goes.
+    pub stdout: String,
+    /// Where errors go.
+    pub stderr: String,
+    /// Whether it is a terminal.
+    pub terminal: bool,
+}
 
 // === impl Tasks ===
 
@@ -151,13 +192,69 @@ impl<'a> Tasks<'a> {
         spec: &[u8],
         stdout: &str,
     ) -> Outcome<Result<(), Status>> {
+        let stdio = Stdio {
+            stdout: stdout.to_owned(),
+            ..Stdio::default()
+        };
+        self.exec_with(id, exec_id, spec, stdio)
+    }
+
+    /// As [`Tasks::exec`], with all streams.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn exec_with(
+        &self,
+        id: &str,
+        exec_id: &str,
+        spec: &[u8],
+        stdio: Stdio,
+    ) -> Outcome<Result<(), Status>> {
         let exec = Exec {
             container_id: id.to_owned(),
-            stdout: stdout.to_owned(),
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr,
+            terminal: stdio.terminal,
             spec: Some(any(PROCESS, spec)),
             exec_id: exec_id.to_owned(),
         };
         Ok(self.call::<Nothing>("Exec", &exec)?.map(drop))
+    }
+
+    /// Ends the input of a process.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn close_stdin(&self, id: &str, exec_id: &str) -> Outcome<Result<(), Status>> {
+        let close = CloseIo {
+            container_id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            stdin: true,
+        };
+        Ok(self.call::<Nothing>("CloseIO", &close)?.map(drop))
+    }
+
+    /// Sets the size of a terminal.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn resize(
+        &self,
+        id: &str,
+        exec_id: &str,
+        (width, height): (u32, u32),
+    ) -> Outcome<Result<(), Status>> {
+        let resize = Resize {
+            container_id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            width,
+            height,
+        };
+        Ok(self.call::<Nothing>("ResizePty", &resize)?.map(drop))
     }
 
     /// Starts the init process (empty `exec_id`) or an added one.

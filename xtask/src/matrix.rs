@@ -25,10 +25,11 @@ use results::{Column, Results};
 /// Where the table goes, below the root of the workspace.
 const DOCUMENT: &str = "docs/compatibility.md";
 /// The suites all of whose tests run in worlds; others would run on this machine's own programs.
-const SUITES: [&str; 8] = [
+const SUITES: [&str; 9] = [
     "shim_bootstrap",
     "runtime_calls",
     "shim_lifecycle",
+    "streams",
     "cri_pod",
     "gate_launch",
     "gate_moments",

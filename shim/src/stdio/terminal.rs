@@ -1,21 +1,28 @@
 //! Terminals: the socket on which the runtime sends one, and its size.
 
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::stat::{Mode, umask};
+use tokio::sync::watch;
 
 use super::StdioError;
 use crate::sys;
 
-/// The controlling end of a process's terminal.
-#[derive(Debug)]
-pub(crate) struct Terminal(OwnedFd);
+/// The controlling end of a process's terminal, until it is hung up.
+#[derive(Debug, Clone)]
+pub(crate) struct Terminal(Arc<watch::Sender<Option<OwnedFd>>>);
+
+/// Tells when a terminal is hung up.
+#[derive(Debug, Clone)]
+pub(super) struct HungUp(watch::Receiver<Option<OwnedFd>>);
 
 /// Where the runtime sends the terminal; the file is removed when this is dropped.
 #[derive(Debug)]
@@ -91,7 +98,7 @@ impl ConsoleSocket {
                 // All are owned at once, so that none leaks if there are more than one.
                 let owned: Vec<OwnedFd> = fds.into_iter().map(sys::own_received).collect();
                 if let Some(first) = owned.into_iter().next() {
-                    return Ok(Terminal(first));
+                    return Ok(Terminal(Arc::new(watch::Sender::new(Some(first)))));
                 }
             }
         }
@@ -112,23 +119,52 @@ impl Terminal {
     ///
     /// # Errors
     ///
-    /// [`StdioError::Pipe`] if there are no descriptors left.
+    /// [`StdioError::Pipe`] if there are no descriptors left, or it was hung up.
     pub(super) fn duplicate(&self) -> Result<OwnedFd, StdioError> {
-        self.0.try_clone().map_err(|source| StdioError::Pipe {
-            stream: "terminal",
-            source,
-        })
+        let fd = self.0.borrow();
+        let copy = fd.as_ref().ok_or(io::ErrorKind::NotConnected.into());
+        copy.and_then(OwnedFd::try_clone).map_err(broken)
     }
 
-    /// Sets the size in character cells.
+    /// Sets the size in character cells; one that was hung up has none.
     ///
     /// # Errors
     ///
     /// [`StdioError::Pipe`] with the errno of the ioctl.
     pub(crate) fn resize(&self, columns: u16, rows: u16) -> Result<(), StdioError> {
-        sys::set_terminal_size(self.0.as_fd(), columns, rows).map_err(|source| StdioError::Pipe {
-            stream: "terminal",
-            source,
+        let fd = self.0.borrow();
+        fd.as_ref().map_or(Ok(()), |fd| {
+            sys::set_terminal_size(fd.as_fd(), columns, rows).map_err(broken)
         })
+    }
+
+    /// Closes it. The kernel hangs up the other end when the last descriptor is closed.
+    pub(super) fn hang_up(&self) {
+        self.0.send_replace(None);
+    }
+
+    /// A way to hear of [`Terminal::hang_up`].
+    pub(super) fn hung_up(&self) -> HungUp {
+        HungUp(self.0.subscribe())
+    }
+}
+
+fn broken(source: io::Error) -> StdioError {
+    StdioError::Pipe {
+        stream: "terminal",
+        source,
+    }
+}
+
+// === impl HungUp ===
+
+impl HungUp {
+    /// Resolves when the terminal was hung up and then `delay` has passed.
+    pub(super) async fn for_a(&mut self, delay: Duration) {
+        if self.0.wait_for(Option::is_none).await.is_err() {
+            // Nobody can hang it up any more.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(delay).await;
     }
 }

@@ -20,7 +20,7 @@ use crate::options::RuntimeOptions;
 use crate::orphan::Orphan;
 use crate::runtime::Runtime;
 use crate::status::TaskError;
-use crate::stdio::{ConsoleSocket, Streams};
+use crate::stdio::{ConsoleSocket, Source, Streams};
 
 /// Directory that containerd's runtime plugin keeps bundles in: `<state>/<this>/<ns>/<id>`.
 const BUNDLE_PARENT: &str = "io.containerd.runtime.v2.task";
@@ -107,6 +107,12 @@ impl Shim {
         let id = request.id.clone();
         let bundle = PathBuf::from(&request.bundle);
         verify_bundle(&bundle, &self.settings.namespace, &id)?;
+        let streams = Streams::parse(
+            request.terminal,
+            request.stdin.clone(),
+            request.stdout.clone(),
+            request.stderr.clone(),
+        )?;
         let restore = !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty();
         let mut launch =
             launch::Launch::open(&self.settings.namespace, &id, &bundle, restore).await?;
@@ -128,12 +134,6 @@ impl Shim {
         undo.cgroup = leftover::configured(&bundle);
         self.note(&id, &bundle, &options, &admission, undo.cgroup.clone())?;
         undo.runtime = Some(runtime.clone());
-        let streams = Streams {
-            terminal: request.terminal,
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-        };
         let (init, pid) = self
             .create_init(&id, &bundle, &runtime, &options, streams, creating)
             .await?;
@@ -233,8 +233,12 @@ impl Shim {
         streams: Streams,
         creating: &Creating,
     ) -> Result<(Process, u32), TaskError> {
-        let _readers = streams.readers().await?;
-        let (child, mut relay) = streams.relay(options)?;
+        let source = Source {
+            id,
+            namespace: &self.settings.namespace,
+            spawn: &|command| self.spawn(command),
+        };
+        let (child, mut relay) = streams.open(options, source).await?;
         let console = streams
             .terminal
             .then(|| ConsoleSocket::listen(bundle, "init"))
@@ -245,7 +249,7 @@ impl Shim {
             .await?
             .unwrap_or_default();
         if let Some(console) = console {
-            relay.attach_terminal(&streams, console.receive()?)?;
+            relay.attach_terminal(console.receive()?)?;
         }
         let mut init = Process::new(streams);
         init.pid = pid;

@@ -9,7 +9,7 @@ use super::{Exit, Phase, Process, Shim};
 use crate::events::topic;
 use crate::launch;
 use crate::status::TaskError;
-use crate::stdio::{ConsoleSocket, Streams};
+use crate::stdio::{ConsoleSocket, Source, Streams};
 
 /// Exit status of an exec that the runtime could not start, as shells use it.
 const COULD_NOT_START: u32 = 126;
@@ -125,8 +125,12 @@ impl Shim {
         })?;
         let tag = self.call_tag("exec");
         let launched = async {
-            let _readers = streams.readers().await?;
-            let (child, mut relay) = streams.relay(&options)?;
+            let source = Source {
+                id: &exec_id,
+                namespace: &self.settings.namespace,
+                spawn: &|command| self.spawn(command),
+            };
+            let (child, mut relay) = streams.open(&options, source).await?;
             let console = streams
                 .terminal
                 .then(|| ConsoleSocket::listen(&bundle, &tag))
@@ -137,7 +141,7 @@ impl Shim {
             if let Some(console) = console
                 && let Err(error) = console
                     .receive()
-                    .and_then(|terminal| relay.attach_terminal(&streams, terminal))
+                    .and_then(|terminal| relay.attach_terminal(terminal))
             {
                 // It runs already, and nobody would know of it.
                 Self::kill_child(pid);

@@ -89,7 +89,7 @@ impl Process {
     /// Takes over what moves the data of a process that now exists.
     pub(crate) fn attach(&mut self, mut relay: Relay) {
         if !self.input_closed {
-            relay.hold_input(&self.streams);
+            relay.hold_input();
         }
         self.relay = relay;
     }

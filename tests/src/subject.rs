@@ -1,0 +1,132 @@
+//! What a case works on that holds for every shim: a containerd, and one runtime of it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::containerd::{Containerd, NAMESPACE, PORTCULLIS, RUNC};
+use crate::failure::Outcome;
+use crate::image;
+use crate::node::Node;
+use crate::run::{self, Ran};
+use crate::wait::PATIENCE;
+use crate::world::{Census, World};
+
+/// A containerd, and the runtime to use.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The containerd.
+    pub containerd: &'a Containerd,
+    /// The runtime's name for `--runtime`.
+    pub runtime: &'static str,
+    /// Folder for logs, on the machine.
+    pub logs: PathBuf,
+    /// Folder in memory.
+    pub scratch: PathBuf,
+}
+
+// === impl Subject ===
+
+impl Subject<'_> {
+    /// Runs `case` on containerd's own shim, which shows that the case is right.
+    ///
+    /// # Errors
+    ///
+    /// When the case fails or something is left behind.
+    pub fn stock(world: &World, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
+        let before = Census::take();
+        let containerd = Containerd::start(world)?;
+        case(&Subject {
+            containerd: &containerd,
+            runtime: RUNC,
+            logs: world.logs(),
+            scratch: world.private(),
+        })?;
+        containerd.stop()?;
+        before.until_clean(PATIENCE)
+    }
+
+    /// Runs `case` on our shim with `binary` as OCI runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the case fails or something is left behind.
+    pub fn ours(world: &World, binary: &str, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
+        let node = Node::provision(world)?;
+        node.set("50-runtime", &format!("[runtime]\nbinary = \"{binary}\"\n"))?;
+        case(&Subject {
+            containerd: &node.containerd,
+            runtime: PORTCULLIS,
+            logs: world.logs(),
+            scratch: world.private(),
+        })?;
+        node.finish()
+    }
+
+    /// Arguments of `ctr` that run `command` in a container.
+    #[must_use]
+    pub fn arguments<'s>(
+        &self,
+        options: &[&'s str],
+        id: &'s str,
+        command: &[&'s str],
+    ) -> Vec<&'s str> {
+        let mut arguments = vec!["run"];
+        arguments.extend_from_slice(options);
+        arguments.extend_from_slice(&["--runtime", self.runtime, image::BUSYBOX, id]);
+        arguments.extend_from_slice(command);
+        arguments
+    }
+
+    /// Starts a container that goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start(&self, id: &str, options: &[&str], script: &str) -> Outcome {
+        let mut first = vec!["--detach"];
+        first.extend_from_slice(options);
+        self.ctr(&self.arguments(&first, id, &["sh", "-c", script]))
+            .map(drop)
+    }
+
+    /// Runs `ctr`, which must succeed; gives what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn ctr(&self, arguments: &[&str]) -> Outcome<String> {
+        self.containerd.run_ctr(arguments)?.success()
+    }
+
+    /// Runs a shell script in a running container, to its end.
+    ///
+    /// # Errors
+    ///
+    /// When `ctr` cannot be run.
+    pub fn exec(&self, id: &str, exec_id: &str, script: &str) -> Outcome<Ran> {
+        let exec = ["task", "exec", "--exec-id", exec_id, id, "sh", "-c", script];
+        self.containerd.run_ctr(&exec)
+    }
+
+    /// Runs `ctr` as a process that gets the processor only when nobody else wants it: what a
+    /// client does late, it does late here.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn slowly(&self, arguments: &[&str]) -> Outcome<Ran> {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0", "ctr", "--namespace", NAMESPACE]);
+        run::to_end(command.args(arguments))
+    }
+
+    /// Kills a container and removes it with its task.
+    ///
+    /// # Errors
+    ///
+    /// When `ctr` fails.
+    pub fn remove(&self, id: &str) -> Outcome {
+        self.ctr(&["task", "delete", "--force", id])?;
+        self.ctr(&["container", "delete", id]).map(drop)
+    }
+}
