@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use portcullis_tests::daemon::Daemon;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::{in_world, needs, run};
@@ -27,7 +28,7 @@ const CONFINED: [&str; 8] = [
 ];
 
 fn agent_pid(node: &Node) -> Outcome<u32> {
-    let pid = node.agent().and_then(portcullis_tests::daemon::Daemon::pid);
+    let pid = node.agent().and_then(Daemon::pid);
     pid.ok_or_else(|| Failure::new("no agent runs"))
 }
 
@@ -126,14 +127,42 @@ mod needs_containerd {
 mod needs_root {
     use super::*;
 
+    fn install() -> Outcome {
+        portcullis_tests::programs::install()?;
+        fs::create_dir_all("/etc/portcullis").doing("make the settings' directory")?;
+        let shipped = portcullis_tests::programs::shipped("config/portcullis.toml");
+        fs::copy(shipped, "/etc/portcullis/portcullis.toml").doing("install the settings")?;
+        Ok(())
+    }
+
+    /// As the shipped unit starts it: root without a capability, who can gain none.
+    #[test]
+    fn it_starts_where_the_service_manager_left_it_no_capability() -> Outcome {
+        needs!(Root, Programs);
+        in_world!(|world| {
+            install()?;
+            let mut command = Command::new("setpriv");
+            command.args([
+                "--bounding-set=-all",
+                "--inh-caps=-all",
+                "--no-new-privs",
+                AGENT,
+            ]);
+            let mut agent = Daemon::start(&mut command, &world.logs().join("agent.log"))?;
+            let socket = Path::new(RUN).join("agent.sock");
+            agent.until_ready(|| std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
+            let pid = agent.pid().ok_or_else(|| Failure::new("no agent runs"))?;
+            assert_confined(pid)?;
+            assert!(agent.stop()?.success());
+            Ok(())
+        })
+    }
+
     #[test]
     fn it_does_not_start_when_a_right_cannot_be_given_up() -> Outcome {
         needs!(Root, Programs);
         in_world!(|_world| {
-            portcullis_tests::programs::install()?;
-            fs::create_dir_all("/etc/portcullis").doing("make the settings' directory")?;
-            let shipped = portcullis_tests::programs::shipped("config/portcullis.toml");
-            fs::copy(shipped, "/etc/portcullis/portcullis.toml").doing("install the settings")?;
+            install()?;
             // Without CAP_SETPCAP what is left in the bounding set stays there.
             let mut command = Command::new("setpriv");
             command.args([

@@ -182,3 +182,46 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_comes_or_is_made_anew_is_another() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("tpmrm0");
+        let absent = Device::find(&path);
+        assert!(!absent.is_another());
+        std::fs::write(&path, "").unwrap();
+        assert!(absent.is_another());
+        let first = Device::find(&path);
+        assert!(!first.is_another());
+        // Keeps the inode, so that the next file cannot have its number.
+        std::fs::rename(&path, scratch.path().join("kept")).unwrap();
+        // Gone for now is not another: there is nothing that could be opened.
+        assert!(!first.is_another());
+        std::fs::write(&path, "").unwrap();
+        assert!(first.is_another());
+    }
+
+    #[test]
+    fn what_a_kernel_cannot_limit_is_said_in_one_line() {
+        let with = |effective_abi| {
+            missing(LandlockStatus::Available {
+                effective_abi,
+                kernel_abi: None,
+            })
+        };
+        assert_eq!(with(ABI::V6), None);
+        assert_eq!(
+            with(ABI::V2).unwrap(),
+            "files: Landlock of this kernel does not limit truncation, TCP ports, commands to \
+             devices, signals and abstract sockets"
+        );
+        assert_eq!(
+            missing(LandlockStatus::NotImplemented).unwrap(),
+            "files: this kernel has no Landlock"
+        );
+    }
+}

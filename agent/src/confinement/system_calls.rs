@@ -41,7 +41,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_pread64,
     libc::SYS_read,
     libc::SYS_readv,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_statx,
     libc::SYS_unlinkat,
@@ -93,11 +92,19 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_clone3,
 ];
 
-/// The same by their old names, which newer processors do not have.
+/// The same by names that only some processors have.
 #[cfg(target_arch = "x86_64")]
-const ALLOWED_OLD: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_rename, libc::SYS_unlink];
-#[cfg(not(target_arch = "x86_64"))]
-const ALLOWED_OLD: &[libc::c_long] = &[];
+const ALLOWED_HERE: &[libc::c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_unlink,
+];
+/// `renameat` (`asm-generic/unistd.h`), which glibc uses there and the `libc` crate does not name.
+#[cfg(target_arch = "aarch64")]
+const ALLOWED_HERE: &[libc::c_long] = &[38];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const ALLOWED_HERE: &[libc::c_long] = &[];
 
 /// Does not exist as far as the agent can see: its flags are in memory, where a filter cannot
 /// look, and C libraries then use `clone`, whose flags are not.
@@ -197,7 +204,7 @@ fn errno(number: i32) -> SeccompAction {
 fn allowed(reach: Reach) -> Result<Rules, BackendError> {
     let mut rules: Rules = ALLOWED
         .iter()
-        .chain(ALLOWED_OLD)
+        .chain(ALLOWED_HERE)
         .map(|call| (*call, Vec::new()))
         .collect();
     // Threads, not processes, and in no other namespace.
