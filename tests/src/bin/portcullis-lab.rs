@@ -3,10 +3,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use portcullis_tests::world::{Plan, Root, Shape};
+use portcullis_tests::failure::Doing;
+use portcullis_tests::node::Node;
+use portcullis_tests::world::{Plan, Root, Shape, World};
 use portcullis_tests::{Failure, bench, demo};
 
 /// Private worlds for tests and for the demo.
@@ -23,6 +25,8 @@ enum Deed {
     /// The first process of a world; started by `world`.
     #[command(hide = true)]
     WorldInside(WorldArguments),
+    /// Provision the host of a world, run a program there, clear up. For suites of others.
+    Host(HostArguments),
     /// Show the gate at work, in a world of its own.
     Demo(demo::Arguments),
     /// The demo's part inside its world; started by `demo`.
@@ -57,6 +61,16 @@ struct WorldArguments {
     payload: Vec<OsString>,
 }
 
+#[derive(Debug, Args)]
+struct HostArguments {
+    /// Further settings, for `portcullis.d`.
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// Program and arguments.
+    #[arg(last = true, required = true)]
+    payload: Vec<OsString>,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().deed) {
         Ok(code) => code,
@@ -71,6 +85,7 @@ fn run(deed: Deed) -> Result<ExitCode, Failure> {
     match deed {
         Deed::World(arguments) => arguments.plan().keep_world(),
         Deed::WorldInside(arguments) => arguments.plan().run_inside(),
+        Deed::Host(arguments) => arguments.run(),
         Deed::Demo(arguments) => demo::run(&arguments),
         Deed::DemoInside(arguments) => demo::run_inside(&arguments),
         Deed::Bench(arguments) => bench::run(&arguments),
@@ -94,5 +109,27 @@ impl WorldArguments {
             keep: self.keep,
             payload: self.payload,
         }
+    }
+}
+
+// === impl HostArguments ===
+
+impl HostArguments {
+    /// Leaves out the check for remains: what a foreign suite leaves is not ours to judge.
+    fn run(self) -> Result<ExitCode, Failure> {
+        let world = World::current().ok_or_else(|| Failure::new("this is not a world"))?;
+        let node = Node::provision(&world)?;
+        if let Some(settings) = &self.settings {
+            let toml = std::fs::read_to_string(settings).doing("read the settings")?;
+            node.set("90-suite", &toml)?;
+        }
+        let mut words = self.payload.iter();
+        let program = words.next().ok_or_else(|| Failure::new("no program"))?;
+        let status = Command::new(program)
+            .args(words)
+            .status()
+            .doing(format!("run '{}'", program.display()))?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        Ok(ExitCode::from(code.unwrap_or(u8::MAX)))
     }
 }
