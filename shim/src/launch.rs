@@ -110,16 +110,20 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// [`TaskError::Refused`] with `options-unknown` or `options-denied`.
+    /// [`TaskError::Refused`] with `options-unknown`, or in enforcing mode `options-denied`.
     pub(crate) async fn options(
         &mut self,
         any: Option<&Any>,
         fallback: &RuntimeOptions,
     ) -> Result<RuntimeOptions, TaskError> {
-        match runtime_choice::chosen(any, fallback) {
-            Ok(options) => Ok(options),
-            Err(refusal) => Err(self.docket.refuse_always(refusal.into()).await),
+        let options = match runtime_choice::chosen(any, fallback) {
+            Ok(options) => options,
+            Err(refusal) => return Err(self.docket.refuse_always(refusal.into()).await),
+        };
+        if let Some(refusals) = runtime_choice::denied(&options) {
+            self.docket.refuse(refusals).await?;
         }
+        Ok(options)
     }
 
     /// Asks the agent and decides; `mounts` are what is to become the root filesystem.

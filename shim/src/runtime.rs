@@ -37,6 +37,7 @@ pub(crate) struct Runtime {
     bundle: PathBuf,
     systemd_cgroup: bool,
     no_new_keyring: bool,
+    no_pivot_root: bool,
 }
 
 /// A runtime command that is ready to be spawned, with the files it talks through.
@@ -150,6 +151,7 @@ impl Runtime {
             bundle: bundle.to_owned(),
             systemd_cgroup,
             no_new_keyring: options.no_new_keyring,
+            no_pivot_root: options.no_pivot_root,
         }
     }
 
@@ -164,6 +166,9 @@ impl Runtime {
         }
         if self.no_new_keyring {
             call.command.arg("--no-new-keyring");
+        }
+        if self.no_pivot_root {
+            call.command.arg("--no-pivot");
         }
         call.command.arg(id);
         streams.give_to(&mut call.command);

@@ -14,6 +14,8 @@ const NOTING: &str = "/usr/local/sbin/noting-runc";
 const FAILING: &str = "/usr/local/sbin/failing-runc";
 /// Where both note it, a line for each call.
 const CALLS: &str = "/run/calls";
+/// The ledger of decisions.
+const LEDGER: &str = "/var/lib/portcullis/ledger.jsonl";
 /// Options in the form of containerd's own runtime.
 const OPTIONS: &str = "/etc/options.toml";
 
@@ -87,6 +89,35 @@ mod needs_containerd {
                 node.forget("web")?;
                 assert!(said.contains("options"), "{text}: {said}");
             }
+            node.finish()
+        })
+    }
+
+    #[test]
+    fn t11_options_that_confine_less_are_refused_or_noted() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(|world| {
+            let node = Node::provision(world)?;
+            install(NOTING, "exec runc \"$@\"")?;
+            let with_options = ["--runtime-config-path", OPTIONS];
+            let text = format!("BinaryName = \"{NOTING}\"\nRoot = \"/var/tmp/state\"\n");
+            fs::write(OPTIONS, text).doing("write options")?;
+            let refusal = node.refuses(&with_options)?;
+            assert_eq!(refusal.short(), "refused [options-denied]", "{refusal}");
+            assert_eq!(calls("create")?, Vec::<String>::new());
+
+            // Audit mode starts what was asked for, as it was asked for.
+            node.set("60-mode", "mode = \"audit\"\n")?;
+            node.run("web", &with_options, &["true"])?.success()?;
+            let create = calls("create")?;
+            assert!(
+                create[0].starts_with("--root /var/tmp/state/default "),
+                "{create:?}"
+            );
+            let ledger = fs::read_to_string(LEDGER).doing("read the ledger")?;
+            let noted =
+                |line: &str| line.contains("would-refuse") && line.contains("options-denied");
+            assert!(ledger.lines().any(noted), "{ledger}");
             node.finish()
         })
     }

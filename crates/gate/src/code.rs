@@ -173,7 +173,7 @@ codes! {
     OptionsUnknown "options-unknown" Fault "containerd runtime v2",
         "the runtime options are of an unknown type, or do not decode" => "correct the handler's options in containerd's configuration";
     OptionsDenied "options-denied" Refused "NIST SP 800-190 4.4.3",
-        "the runtime options switch off what confines a container" => "take 'no_pivot_root' out of containerd's configuration";
+        "the runtime options switch off what confines a container" => "take the option out of containerd's configuration";
     ProfileUnknown "profile-unknown" Fault "NIST SP 800-190 4.4.3",
         "no hardening profile has that name" => "use 'baseline', 'restricted' or 'strict'";
     OciConfigMalformed "oci-config-malformed" Fault "OCI runtime-spec 1.2",

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use portcullis_gate::{Code, Refusal, quote};
+use portcullis_gate::{Code, Refusal, Refusals, quote};
 use protobuf::well_known_types::any::Any;
 
 use crate::options::{self, RuntimeOptions};
@@ -11,8 +11,7 @@ use crate::options::{self, RuntimeOptions};
 ///
 /// # Errors
 ///
-/// `options-unknown`: options that are not understood are refused, never ignored;
-/// `options-denied`: `no_pivot_root` would leave the host's root reachable beneath the container's.
+/// `options-unknown`: options that are not understood are refused, never ignored.
 pub(super) fn chosen(
     any: Option<&Any>,
     fallback: &RuntimeOptions,
@@ -20,33 +19,39 @@ pub(super) fn chosen(
     let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
         return Ok(fallback.clone());
     };
-    let options = options::decode(Some(any)).map_err(|error| {
+    options::decode(Some(any)).map_err(|error| {
         Refusal::new(
             Code::OptionsUnknown,
             "runtime options",
             "'containerd.runc.v1.Options' or 'runtimeoptions.v1.Options'",
             quote(&crate::log::chain(&error)),
         )
-    })?;
+    })
+}
+
+/// Why `options` must not be used, if so.
+///
+/// `options-denied`: the runtime believes what it finds in its state, and `no_pivot_root` would
+/// leave the host's root reachable beneath the container's.
+pub(super) fn denied(options: &RuntimeOptions) -> Option<Refusals> {
+    let mut refusals = Vec::new();
     if !is_state_root(&options.root) {
-        let found = quote(&options.root);
-        return Err(Refusal::new(
+        refusals.push(Refusal::new(
             Code::OptionsDenied,
             "runtime options 'root'",
             "a directory in /run",
-            found,
+            quote(&options.root),
         ));
     }
     if options.no_pivot_root {
-        let (expected, found) = ("a root changed by pivot_root", "'no_pivot_root'");
-        return Err(Refusal::new(
+        refusals.push(Refusal::new(
             Code::OptionsDenied,
             "runtime options",
-            expected,
-            found,
+            "a root changed by pivot_root",
+            "'no_pivot_root'",
         ));
     }
-    Ok(options)
+    Refusals::from_vec(refusals)
 }
 
 /// The program that `options` name, or else the node's.
@@ -114,8 +119,9 @@ mod tests {
             value: b"\x08\x01".to_vec(),
             ..Any::default()
         };
-        let refusal = chosen(Some(&any), &RuntimeOptions::default()).unwrap_err();
-        assert_eq!(refusal.code, Code::OptionsDenied);
+        let options = chosen(Some(&any), &RuntimeOptions::default()).unwrap();
+        let refusals = denied(&options).unwrap();
+        assert_eq!(refusals.first().code, Code::OptionsDenied);
     }
 
     #[test]
