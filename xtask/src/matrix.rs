@@ -28,6 +28,7 @@ const DOCUMENT: &str = "docs/compatibility.md";
 const SUITES: [&str; 9] = [
     "shim_bootstrap",
     "runtime_calls",
+    "task_execs",
     "shim_lifecycle",
     "streams",
     "cri_pod",

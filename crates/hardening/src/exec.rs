@@ -15,8 +15,9 @@ use crate::path::lies_in_proc;
 use crate::review::{Review, take_array};
 use crate::schema::{self, PROCESS};
 
-/// Arguments and environment of a process are limited by the kernel to 6 MiB.
-const LIMITS: Limits = Limits {
+/// Largest process specification of an exec that is read. Arguments and environment of a process
+/// are limited by the kernel to 6 MiB.
+pub const EXEC_LIMITS: Limits = Limits {
     max_bytes: 10 << 20,
     max_depth: 16,
 };
@@ -106,7 +107,7 @@ fn parse(spec_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
         ))
     };
     let subject = "process specification".to_owned();
-    let value = portcullis_json::parse(spec_json, LIMITS).map_err(|cause| {
+    let value = portcullis_json::parse(spec_json, EXEC_LIMITS).map_err(|cause| {
         let expected = "JSON that all readers read alike".to_owned();
         malformed(subject.clone(), expected, cause.to_string())
     })?;

@@ -51,7 +51,7 @@ mod update;
 pub use baseline::{Baseline, CpuCeiling, ResourceCeilings};
 pub use capability::{CapabilitySet, CapabilitySets};
 pub use change::Change;
-pub use exec::{ClampedExec, clamp_exec};
+pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
     DirectoryFact, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, Rlimit, RootfsFacts,
 };

@@ -1,18 +1,17 @@
 //! Exec: added as a clamped copy, started from that copy only.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
+use portcullis_hardening::EXEC_LIMITS;
+use serde_json::Value;
 
-use super::{Exit, Phase, Process, Shim};
+use super::{Phase, Process, Shim};
 use crate::events::topic;
 use crate::launch;
 use crate::status::TaskError;
 use crate::stdio::{ConsoleSocket, Source, Streams};
-
-/// Exit status of an exec that the runtime could not start, as shells use it.
-const COULD_NOT_START: u32 = 126;
 
 /// Longest time from the decision on an exec to its start: a decision is about a moment.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -37,6 +36,7 @@ impl Shim {
             self.exec_allowed(container, &exec_id)?;
             Ok(container.admission.clone())
         })?;
+        let spec = with_terminal(spec, streams.terminal);
         let clamped = launch::admit_exec(&admission, &exec_id, &spec).await?;
         self.with(&id, |container| {
             // Once more: another request may have come while the gate was asked.
@@ -64,9 +64,9 @@ impl Shim {
                 id: exec_id.to_owned(),
             });
         }
-        if matches!(container.init.phase, Phase::Stopped | Phase::Paused)
-            || container.init_exit_held.is_some()
-        {
+        // One whose init has ended while an exec starts still counts as running, to callers too:
+        // the exec can be added, as to the stock shim, and its start is refused.
+        if matches!(container.init.phase, Phase::Stopped | Phase::Paused) {
             let phase = container.init.phase.word();
             return Err(TaskError::WrongPhase {
                 verb: "exec in",
@@ -185,14 +185,62 @@ impl Shim {
                     Ok(pid)
                 }
                 Err(error) => {
-                    process.end(Exit {
-                        status: COULD_NOT_START,
-                        at: SystemTime::now(),
-                    });
+                    // It never ran, so it has no end to tell: left to be deleted, as by the
+                    // stock shim. Its spec is used up.
+                    process.phase = Phase::Created;
                     self.exec_gone(container);
                     Err(error)
                 }
             }
         })
+    }
+}
+
+/// The process spec with the terminal that the request says, which counts where they differ: the
+/// stock shim writes it over, and clients leave the spec's as it was for init. What cannot be
+/// read is left for the gate to refuse.
+fn with_terminal(spec: Vec<u8>, terminal: bool) -> Vec<u8> {
+    const KEY: &str = "terminal";
+    let Ok(Value::Object(mut process)) = portcullis_json::parse(&spec, EXEC_LIMITS) else {
+        return spec;
+    };
+    if process
+        .get(KEY)
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+        == terminal
+    {
+        return spec;
+    }
+    process.insert(KEY.to_owned(), terminal.into());
+    Value::Object(process).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(spec: &str, terminal: bool) -> String {
+        String::from_utf8(with_terminal(spec.into(), terminal)).unwrap()
+    }
+
+    #[test]
+    fn an_exec_gets_the_terminal_that_its_request_says() {
+        assert_eq!(
+            asked(r#"{"cwd":"/"}"#, true),
+            r#"{"cwd":"/","terminal":true}"#
+        );
+        assert_eq!(
+            asked(r#"{"terminal":true}"#, false),
+            r#"{"terminal":false}"#
+        );
+        assert_eq!(asked(r#"{ "cwd": "/" }"#, false), r#"{ "cwd": "/" }"#);
+    }
+
+    #[test]
+    fn a_spec_that_can_be_read_in_two_ways_is_left_to_be_refused() {
+        let twice = r#"{"cwd":"/","cwd":"/tmp"}"#;
+        assert_eq!(asked(twice, true), twice);
+        assert_eq!(asked("[]", true), "[]");
     }
 }
