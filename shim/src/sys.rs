@@ -52,9 +52,13 @@ pub(crate) fn fork_server() -> io::Result<Side> {
 ///
 /// The errno of `close_range(2)` (kernel 5.9).
 pub(crate) fn close_inherited() -> io::Result<()> {
+    // By number: musl has no function for it.
+    const FIRST: libc::c_long = 3;
+    const LAST: libc::c_long = libc::c_uint::MAX as libc::c_long;
+    const NO_FLAGS: libc::c_long = 0;
     // SAFETY: called before this program opens anything, so no descriptor from 3 up is owned by
     // Rust code; the standard library keeps none of its own.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, FIRST, LAST, NO_FLAGS) };
     if result == 0 {
         Ok(())
     } else {
@@ -284,7 +288,10 @@ pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owned
 /// launch (configuration, verdict), because memory per pod is a promise.
 pub(crate) fn trim_heap() {
     // SAFETY: `malloc_trim` only works on the allocator's own state and is thread safe.
-    unsafe { libc::malloc_trim(0) };
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Fills `bytes` (at most 256, which the kernel gives whole) with random ones.

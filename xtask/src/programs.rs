@@ -1,18 +1,30 @@
 //! Building the four programs as they are shipped.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::screen;
 use crate::step::{self, Failed, Outcome};
 use crate::workspace::Workspace;
 
 /// Static and at a fixed address: the fastest to start, by a factor of two. Nothing unwinds where
 /// a panic aborts, so the tables for it, a tenth of the program, are left out. Random numbers come
 /// from the system call: a static program cannot look it up in libc and would open /dev/urandom.
-const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static \
-                            -C force-unwind-tables=no \
-                            --cfg getrandom_backend=\"linux_getrandom\"";
+const STATIC_FLAGS: [&str; 8] = [
+    "-C",
+    "target-feature=+crt-static",
+    "-C",
+    "relocation-model=static",
+    "-C",
+    "force-unwind-tables=no",
+    "--cfg",
+    "getrandom_backend=\"linux_getrandom\"",
+];
+/// What the linker leaves out with musl: the tables that the standard library brings along.
+const LINKER_SCRIPT: &str = "packaging/no-unwind-tables.ld";
+/// Between the words of `CARGO_ENCODED_RUSTFLAGS`.
+const UNIT_SEPARATOR: &str = "\u{1f}";
 /// The profile of the static programs, which stay in memory for each pod.
 const STATIC_PROFILE: &str = "small";
 /// Static programs and their packages.
@@ -28,9 +40,9 @@ const DYNAMIC: [(&str, &str); 2] = [
 
 /// Builds all and puts them side by side; returns that folder.
 pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
-    let host = host_triple()?;
+    let target = static_target(&host_triple()?)?;
     // A folder of its own, so that the flags do not make cargo build everything again.
-    let static_target = workspace.target.join("static");
+    let static_folder = workspace.target.join("static");
     let mut build = workspace.cargo();
     build.args([
         "build",
@@ -38,10 +50,12 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
         "--profile",
         STATIC_PROFILE,
         "--target",
-        &host,
+        &target,
         "--target-dir",
     ]);
-    build.arg(&static_target).env("RUSTFLAGS", STATIC_FLAGS);
+    build
+        .arg(&static_folder)
+        .env("CARGO_ENCODED_RUSTFLAGS", static_flags(workspace, &target));
     build.args(
         STATIC
             .iter()
@@ -62,7 +76,7 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
         deed: format!("make '{}'", folder.display()),
         source,
     })?;
-    let static_folder = static_target.join(host).join(STATIC_PROFILE);
+    let static_folder = static_folder.join(target).join(STATIC_PROFILE);
     let dynamic_folder = workspace.target.join("release");
     let from_static = STATIC
         .iter()
@@ -95,19 +109,49 @@ pub(crate) fn build_lab(workspace: &Workspace) -> Outcome<PathBuf> {
     Ok(workspace.target.join("debug/portcullis-lab"))
 }
 
+/// What the static programs are built for: with musl, which makes them some 0.9 MiB smaller and quicker
+/// to start than glibc does, if this toolchain has it.
+fn static_target(host: &str) -> Outcome<String> {
+    let musl = host.replace("-gnu", "-musl");
+    let library = rustc(&["--print", "target-libdir", "--target", &musl])?;
+    if Path::new(library.trim_end()).is_dir() {
+        return Ok(musl);
+    }
+    screen::say(&format!(
+        "no target '{musl}' here: the shim and the hook are built with glibc and are larger; \
+         add it with 'rustup target add {musl}'"
+    ));
+    Ok(host.to_owned())
+}
+
+fn static_flags(workspace: &Workspace, target: &str) -> String {
+    let script = workspace.root.join(LINKER_SCRIPT);
+    let script = format!("link-arg=-Wl,-T,{}", script.display());
+    let mut flags = STATIC_FLAGS.to_vec();
+    if target.ends_with("-musl") {
+        flags.extend(["-C", &script]);
+    }
+    flags.join(UNIT_SEPARATOR)
+}
+
 /// The target that rustc builds for here.
 pub(crate) fn host_triple() -> Outcome<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc)
-        .arg("-vV")
-        .output()
-        .map_err(|source| Failed::Run {
-            line: "rustc -vV".to_owned(),
-            source,
-        })?;
-    String::from_utf8_lossy(&output.stdout)
+    rustc(&["-vV"])?
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .map(str::to_owned)
         .ok_or_else(|| Failed::Missing("'rustc -vV' names no host".to_owned()))
+}
+
+/// What rustc answers.
+fn rustc(arguments: &[&str]) -> Outcome<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args(arguments)
+        .output()
+        .map_err(|source| Failed::Run {
+            line: format!("rustc {}", arguments.join(" ")),
+            source,
+        })?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
