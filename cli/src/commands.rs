@@ -2,6 +2,7 @@
 
 mod attest;
 mod check;
+mod doctor;
 mod enroll;
 mod explain;
 mod keys;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Verdict(verdict::VerdictCommand),
     Explain(explain::ExplainArguments),
     Check(check::CheckArguments),
+    Doctor(doctor::DoctorArguments),
 }
 
 /// Does what was asked.
@@ -49,5 +51,6 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Verdict(command) => verdict::run(command),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
     }
 }

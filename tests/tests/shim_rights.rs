@@ -5,12 +5,53 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use portcullis_tests::containerd::PORTCULLIS;
-use portcullis_tests::failure::{Doing, Outcome};
+use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::shim_tasks::ShimTasks;
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::Shape;
-use portcullis_tests::{image, in_world, needs, process, run};
+use portcullis_tests::{image, in_world, needs, process, programs, run};
+
+mod needs_root {
+    use super::*;
+
+    /// What `portcullis doctor` finds about runc.
+    fn found() -> Outcome<Vec<serde_json::Value>> {
+        let mut doctor = Command::new("portcullis");
+        let ran = run::to_end(doctor.args(["doctor", "--output", "json"]))?;
+        let json: serde_json::Value = serde_json::from_str(&ran.stdout).doing("read its answer")?;
+        let runtimes = json["runtimes"].as_array().cloned().unwrap_or_default();
+        let runc = runtimes.into_iter().find(|one| one["name"] == "runc");
+        let runc = runc.ok_or_else(|| Failure::new(format!("no runc in {json}")))?;
+        let found = runc["found"].as_array().cloned().unwrap_or_default();
+        // A finding is never only told: the exit code says it too.
+        assert!(found.is_empty() || ran.status.code() == Some(1), "{ran:?}");
+        Ok(found)
+    }
+
+    #[test]
+    fn t57_a_runtime_that_is_old_or_open_to_others_is_found() -> Outcome {
+        needs!(Root, Programs);
+        in_world!(|_world| {
+            programs::install()?;
+            // Comes before the one of the distribution.
+            let path = "/usr/local/sbin/runc";
+            fs::create_dir_all("/usr/local/sbin").doing("make a folder")?;
+            for (version, mode, findings) in [
+                ("1.5.0", 0o755, 0),
+                ("1.1.5+ds1", 0o755, 2),
+                ("1.5.0", 0o777, 1),
+            ] {
+                let script = format!("#!/bin/sh\necho runc version {version}\n");
+                fs::write(path, script).doing("write a runtime")?;
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).doing("set a mode")?;
+                let found = found()?;
+                assert_eq!(found.len(), findings, "{version} {mode:o}: {found:?}");
+            }
+            Ok(())
+        })
+    }
+}
 
 mod needs_containerd {
     use super::*;
