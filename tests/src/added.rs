@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use nix::sys::stat::Mode;
@@ -13,6 +14,7 @@ use crate::failure::{Doing, Failure, Outcome};
 use crate::grpc::Status;
 use crate::subject::Subject;
 use crate::tasks::Stdio;
+use crate::wait::PATIENCE;
 
 /// Container that processes are added to.
 pub const ID: &str = "one";
@@ -202,8 +204,13 @@ pub fn joined<T>(thread: JoinHandle<Outcome<T>>) -> Outcome<T> {
 ///
 /// When it is something else.
 pub fn expect(file: &mut File, wanted: &str) -> Outcome {
+    let mut copy = file.try_clone().doing("share a stream")?;
     let mut bytes = vec![0; wanted.len()];
-    file.read_exact(&mut bytes).doing("read a stream")?;
+    let (send, receive) = mpsc::channel();
+    // On its own thread: a stream that gives nothing must fail the test, not hold it.
+    thread::spawn(move || send.send(copy.read_exact(&mut bytes).map(|()| bytes)));
+    let read = receive.recv_timeout(PATIENCE).doing("wait for a stream")?;
+    let bytes = read.doing("read a stream")?;
     assert_eq!(String::from_utf8_lossy(&bytes), wanted);
     Ok(())
 }

@@ -3,14 +3,20 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use portcullis_tests::added::{Added, ID, compare_with_seq, expect, joined, reading};
+use portcullis_tests::containerd::NAMESPACE;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::grpc::Status;
+use portcullis_tests::shim_tasks::{ShimTasks, State};
 use portcullis_tests::subject::Subject;
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::Shape;
@@ -54,6 +60,13 @@ fn runs(word: &str) -> Option<PathBuf> {
                 .replace('\0', " ")
                 .contains(word)
     })
+}
+
+/// Sends a signal to the process of a folder in `/proc`.
+fn signal(process: &Path, signal: Signal) -> Outcome {
+    let name = process.file_name().unwrap_or_default().to_string_lossy();
+    let pid = name.parse().doing("read a process id")?;
+    kill(Pid::from_raw(pid), signal).doing(format!("send {signal}"))
 }
 
 mod case {
@@ -124,7 +137,14 @@ mod case {
         let (mut reader, writer) = (joined(open)?, joined(writing)?);
         expect(&mut reader, "got a\n")?;
         drop((reader, writer));
-        let mut writer = File::options().write(true).open(&input).doing("open")?;
+        // When the shim has answered, it has seen that they are gone.
+        for _ in 0..2 {
+            assert!(subject.ctr(&["task", "ls"])?.contains("RUNNING"));
+        }
+        // It does not wait for a reader: there must be one.
+        let mut writer = File::options();
+        writer.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut writer = writer.open(&input).doing("open the input again")?;
         writer.write_all(b"b\n").doing("write input")?;
         let mut reader = File::open(&output).doing("open a FIFO")?;
         expect(&mut reader, "got b\n")?;
@@ -406,6 +426,31 @@ mod case {
         subject.remove(ID)
     }
 
+    /// T4 51: a log that nobody reads, and that is full, stops nothing.
+    pub(super) fn a_full_log_stops_nothing(subject: &Subject<'_>) -> Outcome {
+        subject.start(ID, &[], SLEEPER)?;
+        let shim = ShimTasks::of(NAMESPACE, ID)?;
+        let pid = shim.connect(ID)?.doing("ask for the shim's pid")?.shim_pid;
+        let bundle = format!("/run/containerd/io.containerd.runtime.v2.task/{NAMESPACE}/{ID}");
+        let mut log = File::options();
+        log.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut log = log.open(format!("{bundle}/log")).doing("open the log")?;
+        let reader = wait::until("containerd", PATIENCE, || runs("containerd --config"))?;
+        signal(&reader, Signal::SIGSTOP)?;
+        // In pages, and then to the last byte.
+        while log.write(&[b'x'; 4096]).is_ok() {}
+        while log.write(b"x").is_ok() {}
+        let shims = PathBuf::from(format!("/proc/{pid}"));
+        for _ in 0..3 {
+            // It says that it has tasks and goes on.
+            signal(&shims, Signal::SIGTERM)?;
+            let state = shim.state(ID, "")?.doing("ask for the state")?;
+            assert_eq!(state.status, State::RUNNING);
+        }
+        signal(&reader, Signal::SIGCONT)?;
+        subject.remove(ID)
+    }
+
     /// T4 51.
     pub(super) fn no_environment_and_no_arguments_are_logged(subject: &Subject<'_>) -> Outcome {
         let env = ["--env", "SECRET_VARIABLE=hush-environment"];
@@ -472,6 +517,7 @@ mod needs_containerd {
             a_terminals_output_goes_to_files_and_programs
             odd_streams_are_refused
             programs_that_fail_are_cleared_up
+            a_full_log_stops_nothing
             no_environment_and_no_arguments_are_logged;
         with_crun, "crun", false:
             a_hundred_megabytes_arrive_whole_and_in_order
