@@ -98,12 +98,35 @@ pub struct Rlimit {
     pub hard: u64,
 }
 
+/// A range of ids of a user namespace, and what they are on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u64,
+    /// First id on the host.
+    pub host: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What the ids of a user namespace are on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserNamespaceMaps {
+    /// User ids.
+    pub uids: Vec<IdRange>,
+    /// Group ids.
+    pub gids: Vec<IdRange>,
+}
+
 /// Everything a configuration is judged against besides itself and the profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostFacts {
     /// For each kind that the configuration joins by path: whose it is. A path without an entry
     /// was not looked at and is refused.
     pub namespaces: BTreeMap<NamespaceKind, NamespaceOrigin>,
+    /// The maps of the user namespace that the configuration joins by path; `None` if it joins
+    /// none, or if they could not be read. Such a namespace counts for nothing.
+    pub user_namespace: Option<UserNamespaceMaps>,
     /// For each bind mount, by its index in `mounts`: what its source is. A bind without an
     /// entry is refused.
     pub mount_sources: BTreeMap<usize, MountSource>,

@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod resources;
 mod root;
 mod tmpfs;
+mod user_namespace;
 
 use portcullis_gate::Refusals;
 use serde_json::Value;

@@ -21,8 +21,6 @@
 //!
 //! # Not covered
 //!
-//! - The mapping of a user namespace that is joined by path is not in the configuration. Such a
-//!   namespace never counts as separation, but a uid other than 0 in it is taken as it stands.
 //! - A profile that permits root permits every mapping.
 //! - What an allowed hook, an allowed mount or a device of the profile does.
 //! - `TIOCSTI` is not taken out of `ioctl`; a profile can only refuse terminals.
@@ -53,7 +51,8 @@ pub use capability::{CapabilitySet, CapabilitySets};
 pub use change::Change;
 pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
-    DirectoryFact, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, Rlimit, RootfsFacts,
+    DirectoryFact, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin, Rlimit,
+    RootfsFacts, UserNamespaceMaps,
 };
 pub use harden::{Hardened, harden};
 pub use oci_config::{BindMount, OciConfig};

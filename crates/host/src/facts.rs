@@ -6,6 +6,7 @@ mod mount_source;
 mod mount_table;
 mod namespace;
 mod rootfs;
+mod user_namespace;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,6 +19,7 @@ use crate::error::HostError;
 use mount_source::Judge;
 
 pub use rootfs::open_rootfs;
+pub use user_namespace::{joined_user_namespace, user_namespace_maps};
 
 /// What node policy and the runtime caller's own settings say about paths of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub fn facts(
     }
     Ok(HostFacts {
         namespaces,
+        user_namespace: user_namespace::maps(config)?,
         mount_sources,
         rootfs: match rootfs {
             Some(rootfs) => rootfs::directories(rootfs.as_fd())?,

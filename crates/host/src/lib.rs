@@ -17,6 +17,8 @@
 //! - Paths are judged as they lead now; the runtime resolves them again. Who can rename or mount
 //!   on the host in between is root there.
 //! - What is mounted further down in the source of a bind mount, and comes along with `rbind`.
+//! - A user namespace that is joined by another path than `/proc/PID/ns/user`: its maps are told
+//!   only with the help of a process in it, which this crate does not start.
 //! - A volume on a file system of its own is taken for a volume, whatever it holds.
 //! - A disk that the host does not mount while it is looked at, but does at other times.
 //!
@@ -31,6 +33,6 @@ mod trusted_file;
 
 pub use boot::boot_id;
 pub use error::HostError;
-pub use facts::{FactsPolicy, facts, open_rootfs};
+pub use facts::{FactsPolicy, facts, joined_user_namespace, open_rootfs, user_namespace_maps};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use trusted_file::read_trusted_file;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::Context;
-use super::process::{is_mapped, refuses_terminal, requested_capabilities, rlimit, uid};
+use super::process::{refuses_terminal, requested_capabilities, rlimit, uid};
+use super::user_namespace::UserNamespace;
 use crate::baseline::{Baseline, CpuCeiling, ResourceCeilings};
 use crate::oci_config::text;
 use crate::profile::RootUser;
@@ -54,7 +55,7 @@ pub(super) fn of(
         uid: u32::try_from(uid).unwrap_or(u32::MAX),
         root_permitted: uid == 0
             || rules.process.exec_as_root == RootUser::Permit
-            || is_mapped(linux, 0, rules.process.mapped_uid_min),
+            || UserNamespace::of(linux, context.facts).maps_root(rules.process.mapped_uid_min),
         terminal_refused: refuses_terminal(context),
         ceilings: ceilings(linux.get("resources").and_then(Value::as_object)),
         unified: rules.resources.unified.clone(),

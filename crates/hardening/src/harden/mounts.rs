@@ -3,7 +3,7 @@
 use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value};
 
-use super::process::has_own_user_namespace;
+use super::user_namespace::UserNamespace;
 use super::{Context, tmpfs};
 use crate::facts::MountSource;
 use crate::oci_config::{is_bind, text, texts};
@@ -40,6 +40,7 @@ pub(super) fn harden(
     context: Context<'_>,
     review: &mut Review,
 ) {
+    let mapped = UserNamespace::of(linux, context.facts).maps_mounts();
     let mut mounts = take_array(spec, "mounts");
     for (index, mount) in mounts.iter_mut().enumerate() {
         let Some(mount) = mount.as_object_mut() else {
@@ -67,7 +68,7 @@ pub(super) fn harden(
         };
         refuse_type(judged, context, review);
         refuse_source(judged, mount, review);
-        refuse_options(judged, mount, linux, review);
+        refuse_options(judged, mount, mapped, review);
         harden_options(judged, mount, context, review);
     }
     if context.profile.rules().root.read_only {
@@ -136,19 +137,13 @@ fn refuse_source(mount: Mount<'_>, map: &Map<String, Value>, review: &mut Review
     );
 }
 
-fn refuse_options(
-    mount: Mount<'_>,
-    map: &Map<String, Value>,
-    linux: &Map<String, Value>,
-    review: &mut Review,
-) {
+fn refuse_options(mount: Mount<'_>, map: &Map<String, Value>, mapped: bool, review: &mut Review) {
     let pointer = format!("/mounts/{}/options", mount.index);
-    let mapped = has_own_user_namespace(linux) && is_set(linux, "uidMappings");
     for field in ["uidMappings", "gidMappings"] {
         // runc 1.2 and later make a mapped mount of them, as of the options.
         if is_set(map, field) && !mapped {
             let pointer = format!("/mounts/{}/{field}", mount.index);
-            let expected = "mapped ids only with a user namespace of its own";
+            let expected = "mapped ids only with a user namespace whose ids are known";
             review.refuse(Code::MountDenied, pointer, expected, "a mapping");
         }
     }
@@ -162,7 +157,7 @@ fn refuse_options(
             let expected = "one mount option in each text";
             review.refuse(Code::MountDenied, &pointer, expected, quote(option));
         } else if matches!(name, "idmap" | "ridmap") && !mapped {
-            let expected = "mapped ids only with a user namespace of its own";
+            let expected = "mapped ids only with a user namespace whose ids are known";
             review.refuse(Code::MountDenied, &pointer, expected, quote(option));
         }
     }

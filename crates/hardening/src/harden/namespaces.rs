@@ -4,7 +4,7 @@ use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::process::{has_own_user_namespace, low_mapping};
+use super::user_namespace::{self, UserNamespace};
 use crate::facts::{NamespaceKind, NamespaceOrigin};
 use crate::oci_config::text;
 use crate::review::{Review, take_array};
@@ -54,26 +54,25 @@ pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, revie
         namespaces.push(added);
     }
     linux.insert("namespaces".to_owned(), Value::Array(namespaces));
+    user_namespace::refuse_contradiction(linux, context, review);
     if rules.user_required {
         require_user_namespace(linux, context, review);
     }
 }
 
-/// A user namespace separates only if none of its ids is one of the host. Nothing says so of one
-/// that is joined.
+/// A user namespace separates only if none of its ids is one of the host.
 fn require_user_namespace(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
     let minimum = context.profile.rules().process.mapped_uid_min;
-    let found = if !has_own_user_namespace(linux) {
-        "none of its own".to_owned()
-    } else if let Some(low) = low_mapping(linux, minimum) {
-        format!("{}: {}", low.key, low.found)
-    } else {
-        return;
+    let namespace = UserNamespace::of(linux, context.facts);
+    let found = match namespace.low_mapping(minimum) {
+        _ if namespace == UserNamespace::Host => "that of the host".to_owned(),
+        Some(low) => format!("{}: {}", low.pointer, low.found),
+        None => return,
     };
     review.refuse(
         Code::UserNamespaceMissing,
         "/linux/namespaces",
-        format!("a user namespace of its own, mapped to {minimum} or above"),
+        format!("a user namespace mapped to {minimum} or above"),
         found,
     );
 }

@@ -3,6 +3,7 @@
 use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value, json};
 
+use super::user_namespace::UserNamespace;
 use super::{Context, devices};
 use crate::capability::{CapabilitySet, CapabilitySets};
 use crate::facts::Rlimit;
@@ -189,18 +190,15 @@ fn refuse_root(
     // that the uid of the process lies in.
     let guarded =
         rules.root_user == RootUser::Refuse || (rules.exec_as_root == RootUser::Refuse && uid != 0);
-    if guarded
-        && has_own_user_namespace(linux)
-        && let Some(low) = low_mapping(linux, rules.mapped_uid_min)
-    {
-        let pointer = format!("/linux/{}", low.key);
+    let namespace = UserNamespace::of(linux, context.facts);
+    if guarded && let Some(low) = namespace.low_mapping(rules.mapped_uid_min) {
         let expected = format!("ranges of host ids from {}", rules.mapped_uid_min);
-        review.refuse(Code::RootUserDenied, pointer, expected, low.found);
+        review.refuse(Code::RootUserDenied, low.pointer, expected, low.found);
     }
     if rules.root_user == RootUser::Permit || uid != 0 {
         return;
     }
-    if !is_mapped(linux, 0, rules.mapped_uid_min) {
+    if !namespace.maps_root(rules.mapped_uid_min) {
         let expected = format!(
             "a uid other than 0, or 0 mapped to {} or above",
             rules.mapped_uid_min
@@ -221,67 +219,6 @@ pub(super) fn id(process: &Map<String, Value>, key: &str) -> u64 {
         .and_then(|user| user.get(key))
         .and_then(Value::as_u64)
         .unwrap_or(0)
-}
-
-/// True if a user namespace is made for the container. One that is joined by path is not the
-/// container's own, and its mapping is not in the configuration.
-pub(super) fn has_own_user_namespace(linux: &Map<String, Value>) -> bool {
-    let namespaces = linux.get("namespaces").and_then(Value::as_array);
-    namespaces
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object)
-        .any(|namespace| text(namespace, "type") == "user" && text(namespace, "path").is_empty())
-}
-
-/// A mapping by which a process of the user namespace could have an id of the host.
-pub(super) struct LowMapping {
-    /// `uidMappings` or `gidMappings`.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub found: String,
-}
-
-/// The first mapping that gives a host id below `minimum`, or none at all where crun would make
-/// one to the host's 0.
-pub(super) fn low_mapping(linux: &Map<String, Value>, minimum: u32) -> Option<LowMapping> {
-    ["uidMappings", "gidMappings"].into_iter().find_map(|key| {
-        let ranges = linux.get(key).and_then(Value::as_array);
-        let mut ranges = ranges.into_iter().flatten().peekable();
-        if ranges.peek().is_none() {
-            let found = "none".to_owned();
-            return Some(LowMapping { key, found });
-        }
-        ranges.find_map(|range| {
-            let host = mapping_number(range, "hostID");
-            let size = mapping_number(range, "size");
-            let fits = host
-                .checked_add(size)
-                .is_some_and(|end| end <= u64::from(u32::MAX));
-            (host < u64::from(minimum) || !fits).then(|| LowMapping {
-                key,
-                found: format!("{size} from {host}"),
-            })
-        })
-    })
-}
-
-fn mapping_number(range: &Value, key: &str) -> u64 {
-    range.get(key).and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// True if `uid` of the container is `minimum` or above on the host, through a user namespace
-/// that is made for the container. The mapping of one that is joined by path is not in the
-/// configuration, so it counts for nothing.
-pub(super) fn is_mapped(linux: &Map<String, Value>, uid: u64, minimum: u32) -> bool {
-    let mappings = linux.get("uidMappings").and_then(Value::as_array);
-    has_own_user_namespace(linux)
-        && mappings.into_iter().flatten().any(|map| {
-            let offset = uid.checked_sub(mapping_number(map, "containerID"));
-            let inside = offset.is_some_and(|offset| offset < mapping_number(map, "size"));
-            let host = offset.and_then(|it| mapping_number(map, "hostID").checked_add(it));
-            inside && host.is_some_and(|host| host >= u64::from(minimum))
-        })
 }
 
 // === limits ===

@@ -7,7 +7,9 @@ mod refused;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::facts::{DirectoryFact, MountSource, NamespaceOrigin, Rlimit, RootfsFacts};
+use crate::facts::{
+    DirectoryFact, IdRange, MountSource, NamespaceOrigin, Rlimit, RootfsFacts, UserNamespaceMaps,
+};
 
 pub(crate) const RESTRICTED: &str = include_str!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -70,6 +72,7 @@ pub(crate) fn facts(config: &OciConfig) -> HostFacts {
             .joined_namespaces()
             .map(|(kind, path)| (kind, origin(path)))
             .collect(),
+        user_namespace: None,
         mount_sources: config
             .bind_mounts()
             .map(|it| (it.index, source(it.source)))
@@ -271,11 +274,62 @@ fn a_user_namespace_that_separates_nothing_does_not_count() {
             ["root-user-denied", "user-namespace-missing"]
         );
     }
-    let joined = joining(mapped(&good, &good));
+    let unread = joining(mapped(&good, &good));
     assert_eq!(
-        codes(&refused(&joined, &strict)),
-        ["user-namespace-missing"]
+        codes(&refused(&unread, &strict)),
+        ["root-user-denied", "user-namespace-missing"]
     );
+}
+
+/// What comes of `config`, whose user namespace is joined, when the kernel has these maps for it.
+fn joined(config: &Value, text: &str, uids: &[[u64; 3]], gids: &[[u64; 3]]) -> Vec<&'static str> {
+    let ranges = |all: &[[u64; 3]]| {
+        let range = |&[inside, host, count]: &[u64; 3]| IdRange {
+            inside,
+            host,
+            count,
+        };
+        all.iter().map(range).collect()
+    };
+    let config = parse(config);
+    let mut facts = facts(&config);
+    facts.user_namespace = Some(UserNamespaceMaps {
+        uids: ranges(uids),
+        gids: ranges(gids),
+    });
+    match harden(config, &profile(text), &facts, &Relaxations::none()) {
+        Ok(_) => Vec::new(),
+        Err(refusals) => codes(&refusals),
+    }
+}
+
+#[test]
+fn a_joined_user_namespace_counts_by_what_the_kernel_says() {
+    const GOOD: &[[u64; 3]] = &[[0, 65536, 65536]];
+    let maps = json!([range(0, 65536, 65536)]);
+    let mut root = joining(mapped(&maps, &maps));
+    root["process"]["user"] = json!({"uid": 0, "gid": 0});
+    root["mounts"].as_array_mut().unwrap().push(json!({
+        "destination": "/data", "type": "bind", "source": "/srv/data",
+        "options": ["rbind", "idmap"], "uidMappings": maps, "gidMappings": maps,
+    }));
+    for text in [RESTRICTED, STRICT] {
+        assert!(joined(&root, text, GOOD, GOOD).is_empty());
+        // The maps of the configuration may be missing, but not say anything else.
+        let mut silent = root.clone();
+        silent["linux"]["uidMappings"] = Value::Null;
+        silent["linux"]["gidMappings"] = Value::Null;
+        assert!(joined(&silent, text, GOOD, GOOD).is_empty());
+        for bad in [&[[0, 0, 65536]][..], &[[0, 65536, 1000], [1000, 0, 1]], &[]] {
+            for (uids, gids) in [(bad, GOOD), (GOOD, bad)] {
+                let codes = joined(&silent, text, uids, gids);
+                assert_eq!(codes.first(), Some(&"root-user-denied"), "{bad:?}");
+            }
+        }
+    }
+    let other: &[[u64; 3]] = &[[0, 131_072, 65536]];
+    assert_eq!(joined(&root, RESTRICTED, other, GOOD), ["oci-field-denied"]);
+    assert_eq!(joined(&root, RESTRICTED, GOOD, other), ["oci-field-denied"]);
 }
 
 /// The configuration with its user namespace joined by path.
@@ -286,7 +340,7 @@ fn joining(mut config: Value) -> Value {
 }
 
 #[test]
-fn a_mount_is_mapped_only_in_a_user_namespace_of_its_own() {
+fn a_mount_is_mapped_only_in_a_user_namespace_whose_ids_are_known() {
     let restricted = profile(RESTRICTED);
     let good = json!([range(0, 65536, 65536)]);
     let mapped = mapped(&good, &good);
@@ -308,7 +362,11 @@ fn a_mount_is_mapped_only_in_a_user_namespace_of_its_own() {
         hardened(&with_mount(&mapped), &restricted);
         for config in [&unmapped, &inert, &joining(mapped.clone())] {
             let refusals = refused(&with_mount(config), &restricted);
-            assert_eq!(codes(&refusals), ["mount-denied"], "{key}: {value}");
+            assert_eq!(
+                codes(&refusals).last(),
+                Some(&"mount-denied"),
+                "{key}: {value}"
+            );
         }
     }
 }

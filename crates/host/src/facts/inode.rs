@@ -38,7 +38,8 @@ impl Place {
         Self::open_with(AT_FDCWD, path, OFlag::empty(), path)
     }
 
-    fn open_with(
+    /// The same, from `directory` on and with further flags; `path` is for errors.
+    pub(super) fn open_with(
         directory: impl AsFd,
         name: &Path,
         flags: OFlag,
