@@ -8,6 +8,7 @@ use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, quote};
 
 use crate::pattern::Pattern;
 use crate::relaxation::Relaxation;
+use crate::source_pattern::SourcePattern;
 
 /// The annotation in which containerd's CRI plugin names the Kubernetes namespace of a pod.
 const CRI_NAMESPACE_ANNOTATION: &str = "io.kubernetes.cri.sandbox-namespace";
@@ -38,6 +39,8 @@ pub struct Config {
     pub exec: ExecPolicy,
     /// Host paths, beyond the profile's own, from which a container may mount.
     pub mounts_allow: Vec<String>,
+    /// Block devices and datasets of which a container may have its root filesystem.
+    pub root_sources: Vec<SourcePattern>,
     /// The OCI runtime.
     pub runtime: RuntimeConfig,
     /// The OCI hook.

@@ -17,7 +17,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
     ("asset_tag", &["require"]),
     ("profile", &["default", "order"]),
     ("exec", &["allow", "gate"]),
-    ("mounts", &["allow"]),
+    ("mounts", &["allow", "root_sources"]),
     ("runtime", &["binary", "root", "systemd_cgroup"]),
     ("hook", &["require_hardened"]),
     (

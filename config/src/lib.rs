@@ -17,6 +17,7 @@ mod profile;
 mod read;
 mod reader;
 mod relaxation;
+mod source_pattern;
 mod tree;
 mod trusted_file;
 
@@ -32,6 +33,7 @@ pub use load::{
 pub use pattern::Pattern;
 pub use profile::{profile, profile_from};
 pub use relaxation::{Date, Relaxation};
+pub use source_pattern::SourcePattern;
 pub use trusted_file::{FILE_LIMIT_BYTES, Root};
 
 /// Everything that is wrong with the files, at least one fault.

@@ -57,6 +57,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
         relaxations: workload::relaxations(&mut reader, root),
         exec: node::exec(&mut reader, root),
         mounts_allow: node::mounts(&mut reader, root),
+        root_sources: node::root_sources(&mut reader, root),
         runtime: node::runtime(&mut reader, root),
         hook: node::hook(&mut reader, root),
     };

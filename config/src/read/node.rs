@@ -8,6 +8,7 @@ use portcullis_gate::{Code, LaunchPolicy, Refusal};
 use super::{DAY, SECOND, span};
 use crate::config::{AgentConfig, ExecGate, ExecPolicy, HookConfig, RuntimeConfig};
 use crate::reader::Reader;
+use crate::source_pattern::SourcePattern;
 use crate::tree::{Table, Value};
 use crate::{defaults, duration};
 
@@ -25,6 +26,14 @@ pub(super) fn exec(reader: &mut Reader, root: &Table) -> ExecPolicy {
         gate: gate.unwrap_or(defaults::EXEC_GATE),
         allow,
     }
+}
+
+pub(super) fn root_sources(reader: &mut Reader, root: &Table) -> Vec<SourcePattern> {
+    let section = reader.section(root, "mounts", "mounts.");
+    let expected = "devices ('/dev/mapper/pool-snap-*') or datasets ('tank/containerd/*')";
+    reader
+        .texts(section, "root_sources", expected, SourcePattern::parse)
+        .unwrap_or_default()
 }
 
 pub(super) fn mounts(reader: &mut Reader, root: &Table) -> Vec<String> {

@@ -183,6 +183,8 @@ fn values_of_the_wrong_kind_or_range_are_faults() {
         "[mounts]\nallow = [\"srv\"]",
         "[mounts]\nallow = [\"/srv/../etc\"]",
         "[mounts]\nallow = [\"/srv/\"]",
+        "[mounts]\nroot_sources = [\"/dev\"]",
+        "[mounts]\nroot_sources = [\"/dev/../*\"]",
         "[runtime]\nbinary = \"bin/runc\"",
         "[runtime]\nbinary = \"\"",
         "[runtime]\nbinary = \"-v\"",
