@@ -10,7 +10,7 @@ use portcullis_gate::{
     Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
 };
 use portcullis_hardening::{Change, Hardened, OciConfig, Profile, Relaxations, harden};
-use portcullis_host::FactsPolicy;
+use portcullis_host::{FactsPolicy, joined_user_namespace};
 use protobuf::well_known_types::any::Any;
 
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
@@ -23,6 +23,8 @@ mod clamp;
 mod created;
 mod docket;
 mod origin;
+mod reach;
+mod resident;
 mod runtime_choice;
 
 pub(crate) use admission::{Admission, recheck};
@@ -148,11 +150,15 @@ impl Launch {
         };
         self.docket.record.profile = Some(terms.profile.clone());
         self.docket.record.relaxations = terms.relaxations.names().map(str::to_owned).collect();
-        // The profile is read while the agent reads the TPM.
-        let (decision, profile) = tokio::join!(
+        // The profile is read, and paths are looked at, while the agent reads the TPM.
+        let (decision, profile, reached) = tokio::join!(
             ask_gate(&self.docket, &terms.policy, &terms.require_tags),
             async { portcullis_config::profile(&terms.profile).map(Box::new) },
+            reach::verify(&self.oci, mounts),
         );
+        if let Err(fault) = reached {
+            return Err(self.docket.refuse_always(fault.into()).await);
+        }
         let profile = match profile {
             Ok(profile) => profile,
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
@@ -168,7 +174,10 @@ impl Launch {
             }
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
-        let allowed = &self.docket.config.mounts_allow;
+        let allowed = origin::Allowed {
+            directories: &self.docket.config.mounts_allow,
+            sources: &self.docket.config.root_sources,
+        };
         let foreign = origin::refusals(&self.oci, &self.bundle, mounts, allowed);
         if let Some(refusals) = Refusals::from_vec(foreign) {
             self.docket.refuse(refusals).await?;
@@ -314,9 +323,12 @@ fn hardened(
             .collect(),
         ..FactsPolicy::default()
     };
-    let facts = portcullis_host::open_rootfs(rootfs)
+    let mut facts = portcullis_host::open_rootfs(rootfs)
         .and_then(|fd| portcullis_host::facts(oci, Some(std::os::fd::AsFd::as_fd(&fd)), &policy))
         .map_err(|error| Refusals::from(error.refusal()))?;
+    if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {
+        facts.user_namespace = resident::maps(path)?;
+    }
     harden(oci.clone(), profile, &facts, &terms.relaxations)
 }
 

@@ -16,6 +16,7 @@ mod cgroup;
 mod child;
 mod connection;
 mod delete;
+mod errand;
 mod events;
 mod group;
 mod introspection;

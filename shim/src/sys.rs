@@ -7,12 +7,15 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
+use nix::NixPath;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -32,15 +35,73 @@ pub(crate) enum Side {
 /// The errno of `fork(2)`; `EBUSY` if a second thread exists, because a fork would then copy
 /// locks in an unknown state.
 pub(crate) fn fork_server() -> io::Result<Side> {
+    match fork_alone()? {
+        ForkResult::Parent { .. } => Ok(Side::Parent),
+        ForkResult::Child => Ok(Side::Server),
+    }
+}
+
+fn fork_alone() -> io::Result<ForkResult> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: the process has exactly one thread (counted above, and nothing here starts one),
     // so the child inherits no lock held by a thread that does not exist in it.
-    match unsafe { fork() }? {
-        ForkResult::Parent { .. } => Ok(Side::Parent),
-        ForkResult::Child => Ok(Side::Server),
+    unsafe { fork() }.map_err(io::Error::from)
+}
+
+/// Ends the process as it goes out of scope, however that comes about.
+struct Ending;
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // SAFETY: `_exit` runs no destructor and flushes nothing. That is the point: what this
+        // process has in memory belongs to its parent.
+        unsafe { libc::_exit(0) }
     }
+}
+
+/// Runs `work` in a child of this process, without executing again, and ends the child with it,
+/// or when this process dies. The child has a copy of the memory and, of the descriptors, 0 to 2
+/// and those in `keep`; returns its number. Whoever collects children collects it.
+///
+/// # Errors
+///
+/// As of [`fork_server`].
+pub(crate) fn fork_errand(keep: &[RawFd], work: impl FnOnce()) -> io::Result<Pid> {
+    if let ForkResult::Parent { child } = fork_alone()? {
+        return Ok(child);
+    }
+    let _ending = Ending;
+    // Not dumpable: in the user namespace of a pod, which it may enter, nobody may look into it.
+    let ready = prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| prctl::set_dumpable(false));
+    if ready.is_ok() && close_all_but(keep).is_ok() {
+        work();
+    }
+    // The closing brace ends the child; the value is for the type only.
+    Err(io::Error::from_raw_os_error(libc::ECHILD))
+}
+
+/// Closes every descriptor from 3 up that is not in `keep`.
+fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
+    let mut keep: Vec<libc::c_uint> = keep.iter().map(|fd| fd.unsigned_abs()).collect();
+    keep.sort_unstable();
+    let mut from: libc::c_uint = 3;
+    for fd in keep.into_iter().filter(|fd| *fd >= 3) {
+        if fd > from {
+            close_range(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    close_range(from, libc::c_uint::MAX)
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
+    // SAFETY: called in the child of `fork_errand` only, before its work begins. The owners of
+    // these descriptors are copies of the parent's; the work does not reach them, and `Ending`
+    // keeps them from being dropped.
+    let result = unsafe { libc::close_range(first, last, 0) };
+    Errno::result(result).map(drop)
 }
 
 /// Closes every descriptor from 3 up that this process was started with, so that nothing
@@ -333,7 +394,149 @@ pub(crate) fn kill_process(pid: u32) {
 pub(crate) fn kill_by_number(pid: i32, signal: i32) -> nix::Result<()> {
     // SAFETY: `kill` takes two numbers and touches no memory of ours.
     let result = unsafe { libc::kill(pid, signal) };
-    nix::errno::Errno::result(result).map(drop)
+    Errno::result(result).map(drop)
+}
+
+// === mounts ===
+
+/// Copies the mount at `path`, and with `recursive` those below it, to a tree that is attached
+/// nowhere and goes when the descriptor is closed (`open_tree(2)`, kernel 5.2).
+///
+/// # Errors
+///
+/// The errno.
+pub(crate) fn clone_tree(path: &Path, recursive: bool) -> nix::Result<OwnedFd> {
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::O_CLOEXEC.unsigned_abs() | below.unsigned_abs();
+    // SAFETY: the path ends with zero and outlives the call; nothing else is read or written.
+    let result = path.with_nix_path(|path| unsafe {
+        libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags)
+    })?;
+    own_new(result)
+}
+
+/// Adds attributes (`MOUNT_ATTR_*`) to the mount that `tree` is the root of, and with `recursive`
+/// to those below it; `users` is for `MOUNT_ATTR_IDMAP` (`mount_setattr(2)`, kernel 5.12).
+///
+/// # Errors
+///
+/// The errno.
+pub(crate) fn set_tree(
+    tree: BorrowedFd<'_>,
+    attributes: u64,
+    users: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> nix::Result<()> {
+    let change = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
+    };
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the empty path and the structure, whose size is given, outlive the call, which only
+    // reads them; the descriptors are borrowed for its length.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | below,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Attaches `tree` at `place`, on top of what is mounted there (`move_mount(2)`, kernel 5.2).
+///
+/// # Errors
+///
+/// The errno.
+pub(crate) fn attach_tree(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: the two empty paths outlive the call, and the descriptors are borrowed for it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Takes ownership of what a system call has just opened.
+fn own_new(result: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = Errno::result(result)?;
+    let fd = RawFd::try_from(fd).map_err(|_out_of_range| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for the caller, who has it from nowhere
+    // else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `struct loop_config` of `linux/loop.h`, with `struct loop_info64` in it.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    numbers: [u64; 5],
+    lo_number: u32,
+    encryption: [u32; 2],
+    lo_flags: u32,
+    names_and_key: [u8; 64 + 64 + 32],
+    lo_init: [u64; 2],
+    reserved: [u64; 8],
+}
+
+// What the kernel copies in.
+const _: () = assert!(size_of::<LoopConfig>() == 304);
+
+/// `LOOP_CTL_GET_FREE`
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+/// `LOOP_CONFIGURE` (kernel 5.8)
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+
+/// The number of a loop device that nobody uses at this moment; `control` is
+/// `/dev/loop-control`.
+///
+/// # Errors
+///
+/// The errno.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> nix::Result<i32> {
+    // SAFETY: this ioctl takes no argument and touches no memory of ours.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    Errno::result(result)
+}
+
+/// Puts the file `backing` behind the loop device `device`, with flags `LO_FLAGS_*`.
+///
+/// # Errors
+///
+/// The errno; `EBUSY` if somebody else has taken the device.
+pub(crate) fn configure_loop_device(
+    device: BorrowedFd<'_>,
+    backing: BorrowedFd<'_>,
+    flags: u32,
+) -> nix::Result<()> {
+    let config = LoopConfig {
+        fd: backing.as_raw_fd().unsigned_abs(),
+        block_size: 0,
+        numbers: [0; 5],
+        lo_number: 0,
+        encryption: [0; 2],
+        lo_flags: flags,
+        names_and_key: [0; 160],
+        lo_init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the kernel reads one `struct loop_config`, which `config` is laid out as, and keeps
+    // no pointer to it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    Errno::result(result).map(drop)
 }
 
 /// Collects one child that has ended, if there is one: its number and its raw status.
@@ -347,7 +550,7 @@ pub(crate) fn collect_child() -> Option<(i32, i32)> {
         if pid > 0 {
             return Some((pid, status));
         }
-        if pid == 0 || nix::errno::Errno::last() != nix::errno::Errno::EINTR {
+        if pid == 0 || Errno::last() != Errno::EINTR {
             return None;
         }
     }

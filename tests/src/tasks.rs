@@ -40,10 +40,26 @@ struct Descriptor {
     size: i64,
 }
 
+/// A mount of a root file system.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Mount {
+    /// Its type.
+    #[prost(string, tag = "1")]
+    pub fstype: String,
+    /// What is mounted.
+    #[prost(string, tag = "2")]
+    pub source: String,
+    /// Options, one in each.
+    #[prost(string, repeated, tag = "4")]
+    pub options: Vec<String>,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 struct Create {
     #[prost(string, tag = "1")]
     container_id: String,
+    #[prost(message, repeated, tag = "3")]
+    rootfs: Vec<Mount>,
     #[prost(message, optional, tag = "8")]
     checkpoint: Option<Descriptor>,
 }
@@ -140,6 +156,18 @@ pub struct Stdio {
 
 // === impl Tasks ===
 
+impl Mount {
+    /// A mount of `fstype` from `source`.
+    #[must_use]
+    pub fn new(fstype: &str, source: &str, options: &[&str]) -> Self {
+        Self {
+            fstype: fstype.to_owned(),
+            source: source.to_owned(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+        }
+    }
+}
+
 impl<'a> Tasks<'a> {
     /// The tasks of `namespace` behind `socket`.
     #[must_use]
@@ -170,6 +198,7 @@ impl<'a> Tasks<'a> {
     pub fn restore(&self, id: &str, digest: &str, size: usize) -> Outcome<Result<(), Status>> {
         let create = Create {
             container_id: id.to_owned(),
+            rootfs: Vec::new(),
             checkpoint: Some(Descriptor {
                 media_type: CHECKPOINT.to_owned(),
                 digest: digest.to_owned(),
@@ -177,6 +206,30 @@ impl<'a> Tasks<'a> {
             }),
         };
         Ok(self.call::<Nothing>("Create", &create)?.map(drop))
+    }
+
+    /// Creates the task of container `id` with a root file system of `rootfs`, instead of the
+    /// container's own snapshot.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn create(&self, id: &str, rootfs: Vec<Mount>) -> Outcome<Result<(), Status>> {
+        let create = Create {
+            container_id: id.to_owned(),
+            rootfs,
+            checkpoint: None,
+        };
+        Ok(self.call::<Nothing>("Create", &create)?.map(drop))
+    }
+
+    /// Removes a task that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached.
+    pub fn delete(&self, id: &str) -> Outcome<Result<(), Status>> {
+        Ok(self.call::<Nothing>("Delete", &process(id, ""))?.map(drop))
     }
 
     /// Adds process `exec_id` with `spec` (JSON, sent as it is) to container `id`.

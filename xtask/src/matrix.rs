@@ -25,7 +25,7 @@ use results::{Column, Results};
 /// Where the table goes, below the root of the workspace.
 const DOCUMENT: &str = "docs/compatibility.md";
 /// The suites all of whose tests run in worlds; others would run on this machine's own programs.
-const SUITES: [&str; 9] = [
+const SUITES: [&str; 12] = [
     "shim_bootstrap",
     "runtime_calls",
     "task_execs",
@@ -36,6 +36,8 @@ const SUITES: [&str; 9] = [
     "gate_moments",
     "exec_clamp",
     "hook_refusal",
+    "mounts",
+    "user_namespace",
 ];
 
 /// Options of the matrix.

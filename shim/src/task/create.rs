@@ -121,7 +121,7 @@ impl Shim {
             .await?;
         let decided = launch.decide(&request.rootfs).await?;
         let rootfs = bundle.join("rootfs");
-        mount_rootfs(&request.rootfs, &rootfs, undo)?;
+        mount_rootfs(&request.rootfs, &rootfs, undo).await?;
         let admission = decided.admit(&options).await?;
 
         let runtime = Runtime::new(
@@ -313,7 +313,7 @@ fn verify_bundle(bundle: &Path, namespace: &str, id: &str) -> Result<(), TaskErr
 }
 
 /// Mounts the root filesystem, if containerd did not do so itself.
-fn mount_rootfs(mounts: &[Mount], rootfs: &Path, undo: &mut Undo) -> Result<(), TaskError> {
+async fn mount_rootfs(mounts: &[Mount], rootfs: &Path, undo: &mut Undo) -> Result<(), TaskError> {
     if mounts.is_empty() {
         return Ok(());
     }
@@ -329,7 +329,7 @@ fn mount_rootfs(mounts: &[Mount], rootfs: &Path, undo: &mut Undo) -> Result<(), 
         _ => {}
     }
     undo.rootfs = Some(rootfs.to_owned());
-    mount::mount_all(mounts, rootfs)?;
+    mount::mount_all(mounts, rootfs).await?;
     Ok(())
 }
 

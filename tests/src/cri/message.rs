@@ -9,6 +9,34 @@ use prost::Message;
 /// Text by text.
 type Map = HashMap<String, String>;
 
+/// A range of ids of a user namespace.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct IdMapping {
+    /// First id on the host.
+    #[prost(uint32, tag = "1")]
+    pub host_id: u32,
+    /// First id inside.
+    #[prost(uint32, tag = "2")]
+    pub container_id: u32,
+    /// How many.
+    #[prost(uint32, tag = "3")]
+    pub length: u32,
+}
+
+/// Which user namespace. `mode` is 0 the pod's own, 2 the node's.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UserNamespace {
+    /// See above.
+    #[prost(int32, tag = "1")]
+    pub mode: i32,
+    /// User ids.
+    #[prost(message, repeated, tag = "2")]
+    pub uids: Vec<IdMapping>,
+    /// Group ids.
+    #[prost(message, repeated, tag = "3")]
+    pub gids: Vec<IdMapping>,
+}
+
 /// Which namespaces to share. 0: the pod's, 1: the container's own, 2: the node's.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct NamespaceOption {
@@ -24,6 +52,9 @@ pub struct NamespaceOption {
     /// The container whose process namespace is meant.
     #[prost(string, tag = "4")]
     pub target_id: String,
+    /// User namespace; none: the node's.
+    #[prost(message, optional, tag = "5")]
+    pub user: Option<UserNamespace>,
 }
 
 /// Identity of a pod.
@@ -152,6 +183,12 @@ pub struct Mount {
     /// Whether it is read-only.
     #[prost(bool, tag = "3")]
     pub readonly: bool,
+    /// User ids of the volume, and what the container has them for.
+    #[prost(message, repeated, tag = "6")]
+    pub uids: Vec<IdMapping>,
+    /// Group ids.
+    #[prost(message, repeated, tag = "7")]
+    pub gids: Vec<IdMapping>,
 }
 
 /// Limits of a container.
