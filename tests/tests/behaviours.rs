@@ -86,8 +86,9 @@ fn numbered_tests_are_listed() -> Outcome {
         let file = suite.file_name().unwrap_or_default().to_string_lossy();
         let text = fs::read_to_string(&suite).unwrap_or_default();
         let functions = text.lines().filter_map(|line| {
-            let name = line.trim_start().strip_prefix("fn t")?;
-            let name = name.split('(').next()?;
+            let line = line.trim_start();
+            let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+            let name = line.strip_prefix("fn t")?.split('(').next()?;
             name.starts_with(|digit: char| digit.is_ascii_digit())
                 .then(|| format!("{file}::t{name}"))
         });
