@@ -23,9 +23,12 @@ pub(crate) enum Stranger {
     /// A process that this process namespace does not show, or one of another namespace.
     #[error("a process in another {kind} namespace called: expected one of the host")]
     Namespace {
-        /// "process" or "mount".
+        /// "process" or "user".
         kind: &'static str,
     },
+    /// A process of a container, or of another system: it sees other files.
+    #[error("a process with another root directory called: expected one of the host")]
+    Root,
     /// It ended before it could be looked at.
     #[error("the caller is gone")]
     Gone,
@@ -34,8 +37,12 @@ pub(crate) enum Stranger {
     Unknown(#[source] io::Error),
 }
 
-/// Checks that a process of root on this host made the connection: uid 0, in our process
-/// namespace, and in our mount namespace or that of the host's first process.
+/// Checks that a process of root on this host made the connection: uid 0, in our process and user
+/// namespace, and with our root directory.
+///
+/// Not our mount namespace, though CVE-2020-15257 suggests it: where containerd's service has
+/// private mounts it comes back from a restart in a new one, and must find its pods. A container
+/// has a root directory of its own.
 ///
 /// Uid 0 alone does not say that: a container without a user namespace that gets at the socket,
 /// through a volume say, has it too (CVE-2020-15257 was of this kind). What was looked at is what
@@ -80,20 +87,22 @@ fn process(connection: &impl AsFd, pid: i32) -> Result<OwnedFd, Stranger> {
 }
 
 fn look_at(pid: i32) -> Result<(), Stranger> {
-    let of = |process: &str, kind: &str| {
-        metadata(format!("/proc/{process}/ns/{kind}"))
+    let identity = |path: &str| {
+        metadata(path)
             .map(|file| (file.dev(), file.ino()))
             .map_err(Stranger::Unknown)
     };
-    let pid = pid.to_string();
-    if of(&pid, "pid")? != of("self", "pid")? {
-        return Err(Stranger::Namespace { kind: "process" });
+    for (kind, file) in [("process", "pid"), ("user", "user")] {
+        if identity(&format!("/proc/{pid}/ns/{file}"))?
+            != identity(&format!("/proc/self/ns/{file}"))?
+        {
+            return Err(Stranger::Namespace { kind });
+        }
     }
-    let theirs = of(&pid, "mnt")?;
-    if theirs == of("self", "mnt")? || of("1", "mnt").is_ok_and(|first| theirs == first) {
+    if identity(&format!("/proc/{pid}/root"))? == identity("/")? {
         Ok(())
     } else {
-        Err(Stranger::Namespace { kind: "mount" })
+        Err(Stranger::Root)
     }
 }
 

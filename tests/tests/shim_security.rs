@@ -26,6 +26,12 @@ const SHIM: &str = "/usr/bin/containerd-shim-portcullis-v1";
 const SOCKETS: &str = "/run/containerd/s";
 /// Set for a caller that is this program again: the socket it is to call.
 const CALLEE: &str = "PORTCULLIS_TEST_CALLEE";
+/// Runs its arguments with another root directory, which has all folders of this one.
+const OTHER_ROOT: &str = "mount -t tmpfs none /mnt && cd / && for dir in *; do \
+                          [ $dir = mnt ] && continue; \
+                          if [ -L $dir ]; then cp -P $dir /mnt; \
+                          else mkdir /mnt/$dir && mount --rbind $dir /mnt/$dir; fi; done && \
+                          exec chroot /mnt \"$@\"";
 /// What such a caller prints when it got an answer, and when it got none.
 const ANSWERED: &str = "the shim answered";
 const TURNED_AWAY: &str = "the shim did not answer";
@@ -230,8 +236,12 @@ mod needs_root {
             };
             // The network is the host's in each case, as for a container with hostNetwork.
             assert!(by(&["env"])?.contains(ANSWERED));
+            // A containerd that comes back in private mounts of its own.
             let other_mounts = by(&["unshare", "--mount"])?;
-            assert!(other_mounts.contains(TURNED_AWAY), "{other_mounts}");
+            assert!(other_mounts.contains(ANSWERED), "{other_mounts}");
+            // A container that has the socket through a volume, and no other namespace.
+            let other_root = by(&["unshare", "--mount", "sh", "-c", OTHER_ROOT, "sh"])?;
+            assert!(other_root.contains(TURNED_AWAY), "{other_root}");
             let other_processes = by(&["unshare", "--pid", "--fork"])?;
             assert!(other_processes.contains(TURNED_AWAY), "{other_processes}");
             let container = by(&["unshare", "--mount", "--pid", "--fork", "--mount-proc"])?;
