@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::packages;
 use crate::screen;
-use crate::step::{self, Failed, Outcome};
+use crate::step::{self, Failed, Outcome, timed};
 use crate::workspace::Workspace;
 
 /// Static and at a fixed address: the fastest to start, by a factor of two. Nothing unwinds where
@@ -110,18 +111,31 @@ pub(crate) fn build_lab(workspace: &Workspace) -> Outcome<PathBuf> {
 }
 
 /// What the static programs are built for: with musl, which makes them some 0.9 MiB smaller and quicker
-/// to start than glibc does, if this toolchain has it.
+/// to start than glibc does, if this toolchain has it or rustup can fetch it.
 fn static_target(host: &str) -> Outcome<String> {
     let musl = host.replace("-gnu", "-musl");
-    let library = rustc(&["--print", "target-libdir", "--target", &musl])?;
-    if Path::new(library.trim_end()).is_dir() {
+    if has_target(&musl)? {
         return Ok(musl);
     }
+    if packages::find("rustup").is_some() {
+        let mut add = Command::new("rustup");
+        let added = timed(&format!("Rust target '{musl}'"), || {
+            step::run(add.args(["target", "add", &musl]))
+        });
+        // Without a network, say: there is another way.
+        if added.is_ok() && has_target(&musl)? {
+            return Ok(musl);
+        }
+    }
     screen::say(&format!(
-        "no target '{musl}' here: the shim and the hook are built with glibc and are larger; \
-         add it with 'rustup target add {musl}'"
+        "no Rust target '{musl}' here: the shim and the hook are built with glibc and are larger"
     ));
     Ok(host.to_owned())
+}
+
+fn has_target(target: &str) -> Outcome<bool> {
+    let library = rustc(&["--print", "target-libdir", "--target", target])?;
+    Ok(Path::new(library.trim_end()).is_dir())
 }
 
 fn static_flags(workspace: &Workspace, target: &str) -> String {
