@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -246,6 +246,23 @@ fn watch(
 
 /// Whether `fd` is ready for what `wanted` says, or broken.
 fn is_ready(fd: &AsyncFd<OwnedFd>, wanted: PollFlags) -> io::Result<bool> {
-    let mut fds = [PollFd::new(fd.get_ref().as_fd(), wanted)];
-    Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+    Ok(!look(fd.get_ref().as_fd(), wanted)?.is_empty())
+}
+
+/// What is true of `fd` now, of `wanted` and of what is wrong with it.
+///
+/// A signal that is pending, such as that of a child's end, interrupts even a look that does not
+/// wait; it is no fault of the stream.
+pub(super) fn look(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(fd, wanted)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => {
+                let found = fds.first().and_then(PollFd::revents);
+                return Ok(found.unwrap_or(PollFlags::empty()));
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::read;
@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::StdioError;
+use super::copy::look;
 use crate::sys;
 
 /// How long a launch waits for containerd's client to open its end of a FIFO, as in the stock
@@ -204,10 +205,7 @@ impl Pauses {
 
 /// Whether anybody could read what is written to `writer`.
 fn has_reader(writer: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(writer, PollFlags::POLLOUT)];
-    let polled = poll(&mut fds, PollTimeout::ZERO);
-    let broken = fds.first().and_then(PollFd::revents);
-    polled.is_ok() && !broken.is_some_and(|events| events.contains(PollFlags::POLLERR))
+    look(writer, PollFlags::POLLOUT).is_ok_and(|found| !found.contains(PollFlags::POLLERR))
 }
 
 #[cfg(test)]
