@@ -105,7 +105,7 @@ mod case {
         subject.remove(ID)
     }
 
-    /// T4 43.
+    /// T4 43. With containerd's own shim of 2.1.9 this Delete took longer.
     pub(super) fn an_orphan_with_the_output_open_holds_up_nothing(
         subject: &Subject<'_>,
     ) -> Outcome {
@@ -496,7 +496,6 @@ mod needs_containerd {
         stock_shim, "", true:
             a_hundred_megabytes_arrive_whole_and_in_order
             a_slow_reader_holds_the_writer_and_loses_nothing
-            an_orphan_with_the_output_open_holds_up_nothing
             a_client_detaches_and_attaches_again
             input_ends_when_there_is_none_or_it_is_closed
             a_terminal_carries_much_and_changes_its_size
