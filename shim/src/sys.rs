@@ -316,8 +316,9 @@ pub(crate) fn set_effective_capabilities(wanted: u64) -> io::Result<()> {
 ///
 /// The errno of `pidfd_open(2)` (kernel 5.3).
 pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    const NO_FLAGS: libc::c_long = 0;
     // SAFETY: two numbers; the kernel answers with a new descriptor, close-on-exec, or an error.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid), NO_FLAGS) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
