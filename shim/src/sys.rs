@@ -97,10 +97,18 @@ fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
+    const NO_FLAGS: libc::c_long = 0;
     // SAFETY: called in the child of `fork_errand` only, before its work begins. The owners of
     // these descriptors are copies of the parent's; the work does not reach them, and `Ending`
     // keeps them from being dropped.
-    let result = unsafe { libc::close_range(first, last, 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::c_long::from(first),
+            libc::c_long::from(last),
+            NO_FLAGS,
+        )
+    };
     Errno::result(result).map(drop)
 }
 
