@@ -107,6 +107,12 @@ pub(crate) fn decode(any: Option<&Any>) -> Result<RuntimeOptions, OptionsError> 
             Ok(options.into())
         }
         Some("runtimeoptions.v1.Options") => from_runtimeoptions(&any.value),
+        Some("containerd.linux.runc.CreateOptions") => {
+            create_options(&any.value).map_err(|source| OptionsError::Decode {
+                type_url: "containerd.linux.runc.CreateOptions",
+                source,
+            })
+        }
         _ => Err(OptionsError::UnknownType {
             type_url: any
                 .type_url
@@ -188,6 +194,28 @@ fn runtimeoptions_fields(bytes: &[u8]) -> protobuf::Result<(String, Vec<u8>)> {
     Ok((path, body))
 }
 
+/// COMPAT(containerd<2.0): clients write `NewTask`'s options of owner and shim cgroup into this
+/// message of the runtime of 1.0 for each runtime that is not named `io.containerd.runc.*`.
+///
+/// # Source
+///
+/// containerd 1.6, `runtime/linux/runctypes/runc.proto`, `CreateOptions`.
+fn create_options(bytes: &[u8]) -> protobuf::Result<RuntimeOptions> {
+    let mut input = protobuf::CodedInputStream::from_bytes(bytes);
+    let mut options = RuntimeOptions::default();
+    while let Some(tag) = input.read_raw_tag_or_eof()? {
+        match tag {
+            8 => options.no_pivot_root = input.read_bool()?,
+            64 => options.no_new_keyring = input.read_bool()?,
+            74 => options.shim_cgroup = input.read_string()?,
+            80 => options.io_uid = input.read_uint32()?,
+            88 => options.io_gid = input.read_uint32()?,
+            _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
+        }
+    }
+    Ok(options)
+}
+
 // === impl RuntimeOptions ===
 
 impl From<RuncOptions> for RuntimeOptions {
@@ -251,6 +279,27 @@ mod tests {
             options.shim_cgroup, "",
             "the body must not land in field 3 of the other message"
         );
+    }
+
+    #[test]
+    fn reads_the_options_that_clients_of_containerd_1_write_for_foreign_runtimes() {
+        // no_pivot_root, open_tcp, no_new_keyring, shim_cgroup, io_uid, io_gid.
+        let bytes = b"\x08\x01\x10\x01\x40\x01\x4a\x02/s\x50\xe8\x07\x58\xd0\x0f";
+        let options = decode(Some(&any("containerd.linux.runc.CreateOptions", bytes))).unwrap();
+        let expected = RuntimeOptions {
+            no_pivot_root: true,
+            no_new_keyring: true,
+            shim_cgroup: "/s".to_owned(),
+            io_uid: 1000,
+            io_gid: 2000,
+            ..RuntimeOptions::default()
+        };
+        assert_eq!(options, expected);
+        let cut = decode(Some(&any(
+            "containerd.linux.runc.CreateOptions",
+            b"\x4a\x7f/",
+        )));
+        assert!(matches!(cut, Err(OptionsError::Decode { .. })));
     }
 
     #[test]
