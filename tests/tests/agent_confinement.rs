@@ -148,9 +148,11 @@ mod needs_root {
                 "--no-new-privs",
                 AGENT,
             ]);
-            let mut agent = Daemon::start(&mut command, &world.logs().join("agent.log"))?;
-            let socket = Path::new(RUN).join("agent.sock");
-            agent.until_ready(|| std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
+            let log = world.logs().join("agent.log");
+            let mut agent = Daemon::start(&mut command, &log)?;
+            // It listens a moment before it is confined, and serves after that.
+            let serves = || fs::read_to_string(&log).is_ok_and(|log| log.contains("serving"));
+            agent.until_ready(serves)?;
             let pid = agent.pid().ok_or_else(|| Failure::new("no agent runs"))?;
             assert_confined(pid)?;
             assert!(agent.stop()?.success());
