@@ -34,6 +34,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// waits only once: whoever deletes that asks for the end at once, or is gone too.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long a server that has nothing else to do goes on removing what others left.
+const ORPHANS_LIMIT: Duration = Duration::from_secs(10);
+
 /// What `start` hands to the server.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -134,7 +137,7 @@ async fn serve_until_ended(
         .register_service(v3)
         .register_service(v2.collect());
     server.start().await.map_err(ServerError::Serve)?;
-    tokio::spawn(Arc::clone(&shim).remove_orphans());
+    let orphans = tokio::spawn(Arc::clone(&shim).remove_orphans());
     sys::trim_heap();
 
     shim.ended().await;
@@ -142,6 +145,8 @@ async fn serve_until_ended(
     // The answer to Shutdown is still on its way out.
     server.stop_listen().await;
     events.flush().await;
+    // Ended in the middle, the runtime would leave half of what it removes.
+    drop(tokio::time::timeout(ORPHANS_LIMIT, orphans).await);
     Ok(())
 }
 
