@@ -58,13 +58,14 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Replaces `path` in one step: readers see the old file or the new one.
 ///
+/// Of two processes that do so at once, as two starts of one task, one comes last; neither fails.
 /// Not synced to disk: a bundle does not survive a crash of the machine.
 ///
 /// # Errors
 ///
 /// The error of the operating system.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
+    let temporary = path.with_extension(format!("new{}", std::process::id()));
     write_private(&temporary, bytes)?;
     std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }

@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::failure::{Doing, Outcome};
 use crate::grpc::Status;
-use crate::ttrpc::{Connection, TASK_V2};
+use crate::ttrpc::{Connection, TASK_V2, TASK_V3};
 
 /// Where containerd keeps bundles.
 const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
@@ -17,6 +17,8 @@ const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process
 #[derive(Debug, Clone)]
 pub struct ShimTasks {
     address: String,
+    /// The name its service was made known by.
+    service: &'static str,
 }
 
 /// What State says of a process.
@@ -146,9 +148,24 @@ impl ShimTasks {
     ///
     /// When there is no bundle of that name, or it names no socket.
     pub fn of(namespace: &str, id: &str) -> Outcome<Self> {
-        let path = format!("{BUNDLES}/{namespace}/{id}/address");
+        let folder = format!("{BUNDLES}/{namespace}/{id}");
+        // Written by containerd 2 for a shim that answers in its form.
+        if let Ok(text) = fs::read_to_string(format!("{folder}/bootstrap.json")) {
+            let answer: serde_json::Value = serde_json::from_str(&text).doing("read an answer")?;
+            let address = answer["address"].as_str().unwrap_or_default().to_owned();
+            let service = if answer["version"] == 3 {
+                TASK_V3
+            } else {
+                TASK_V2
+            };
+            return Ok(Self { address, service });
+        }
+        let path = format!("{folder}/address");
         let address = fs::read_to_string(&path).doing(format!("read '{path}'"))?;
-        Ok(Self { address })
+        Ok(Self {
+            address,
+            service: TASK_V2,
+        })
     }
 
     /// The socket, with `unix://`.
@@ -162,7 +179,7 @@ impl ShimTasks {
         method: &str,
         question: &impl Message,
     ) -> Outcome<Result<Answer, Status>> {
-        Connection::open(&self.address)?.call(TASK_V2, method, question)
+        Connection::open(&self.address)?.call(self.service, method, question)
     }
 
     /// Calls any method with nothing but a container id.
