@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// Only these Debian releases; the document is written only when all have run
     #[arg(long, value_enum)]
     release: Vec<Release>,
+    /// Leave out containerd's own shim; the document is not written then
+    #[arg(long)]
+    ours: bool,
     /// Folder with our programs, built as shipped; default: build them
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -76,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
             release.provide(&workspace.target.join("matrix"))
         })?;
         let results = timed(&format!("suites on Debian {release}"), || {
-            suites(&workspace, &folder, &programs, arguments.filter.as_deref())
+            suites(&workspace, &folder, &programs, arguments)
         })?;
         columns.push(Column {
             release: release.to_string(),
@@ -86,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     }
     let table = results::table(&columns);
     screen::print(&table);
-    if all && arguments.filter.is_none() {
+    if all && !arguments.ours && arguments.filter.is_none() {
         let document = workspace.root.join(DOCUMENT);
         fs::write(&document, results::document(&table)).map_err(|source| Failed::File {
             deed: format!("write '{}'", document.display()),
@@ -109,13 +112,16 @@ fn suites(
     workspace: &Workspace,
     folder: &Path,
     programs: &Path,
-    filter: Option<&str>,
+    arguments: &Arguments,
 ) -> Outcome<Results> {
     let mut command = workspace.cargo();
     command.args(["test", "--locked", "--no-fail-fast"]);
     command.args(["--package", "portcullis-tests"]);
     command.args(SUITES.iter().flat_map(|suite| ["--test", suite]));
-    command.args(["--", filter.unwrap_or(NEEDS)]);
+    command.args(["--", arguments.filter.as_deref().unwrap_or(NEEDS)]);
+    if arguments.ours {
+        command.args(["--skip", "stock_shim"]);
+    }
     let settings: [(&str, &OsStr); 3] = [
         ("PORTCULLIS_TEST_ROOT", folder.as_ref()),
         ("PORTCULLIS_TEST_REQUIRE", PROMISED.as_ref()),
