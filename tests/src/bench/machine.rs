@@ -44,7 +44,12 @@ pub(super) fn describe(peer: &Side) -> Outcome<Value> {
             format!(
                 "{}, Linux {}",
                 system.unwrap_or("unknown").trim_matches('"'),
-                file("/proc/sys/kernel/osrelease").trim()
+                // Without what the builder of the kernel has added.
+                file("/proc/sys/kernel/osrelease")
+                    .trim()
+                    .split('-')
+                    .next()
+                    .unwrap_or_default()
             )
         ],
         ["containerd", version("containerd", &["--version"])?],
