@@ -182,7 +182,15 @@ mod tests {
 
     fn script(folder: &Path, name: &str, text: &str, mode: u32) -> std::path::PathBuf {
         let path = folder.join(name);
-        fs::write(&path, text).unwrap();
+        // Written by another process: one that tests start meanwhile would inherit a writing end
+        // of ours, and a file that is written cannot be run.
+        let source = folder.join(format!("{name}.text"));
+        fs::write(&source, text).unwrap();
+        let copied = std::process::Command::new("cp")
+            .arg(&source)
+            .arg(&path)
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
