@@ -7,6 +7,7 @@
 //!
 //! - [`require`]: what a test needs; a loud skip on a laptop, a failure where it is promised.
 //! - [`wait`]: the one way to wait: for a condition, with a deadline.
+//! - [`carrier`], [`tpm_proxy`]: an agent under foreign control, a TPM that does not serve.
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
@@ -15,6 +16,7 @@
 
 pub mod added;
 pub mod bench;
+pub mod carrier;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;
@@ -33,6 +35,7 @@ pub mod shim_tasks;
 pub mod subject;
 pub mod swtpm;
 pub mod tasks;
+pub mod tpm_proxy;
 pub mod ttrpc;
 pub mod wait;
 pub mod world;

@@ -437,7 +437,7 @@ fn wait_until_served(child: &mut Child, pid_file: &Path, port: u16) -> io::Resul
 }
 
 /// An even port such that it and the next one are free right now.
-fn free_port_pair() -> Option<u16> {
+pub(crate) fn free_port_pair() -> Option<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let pairs = (LAST_PORT - FIRST_PORT) / 2;
     // Processes start at different places, so that parallel test binaries rarely meet.

@@ -1,0 +1,254 @@
+//! Cases in which what reaches the gate was changed on the way, or signed by the wrong one.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use portcullis_tests::failure::{Doing, Failure, Outcome};
+use portcullis_tests::refusal::Refusal;
+use serde_json::{Value, json};
+
+use super::forgery::payload;
+use super::table::{Case, Scene, nothing};
+
+/// The agent's socket.
+const SOCKET: &str = "/run/portcullis/agent.sock";
+/// Some user who is not root.
+const STRANGER: u32 = 65534;
+
+/// What is carried to the gate.
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "verdict of another host",
+        expected: "refused [verdict-subject-mismatch]",
+        attack: of_another_host,
+        mend: nothing,
+    },
+    Case {
+        name: "verdict re-signed with a foreign key",
+        expected: "refused [verdict-signature-invalid]",
+        attack: |scene| {
+            let claims = genuine(scene)?;
+            let token = scene.forger.sign_as_stranger(&claims)?;
+            serve(scene, token)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict with one changed claim, signature kept",
+        expected: "refused [verdict-signature-invalid]",
+        attack: claim_changed,
+        mend: nothing,
+    },
+    Case {
+        name: "verdict with algorithm 'none'",
+        expected: "refused [verdict-signature-invalid]",
+        attack: |scene| {
+            let claims = genuine(scene)?;
+            let token = scene.forger.unsigned(&claims)?;
+            serve(scene, token)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict with algorithm 'HS256'",
+        expected: "refused [verdict-signature-invalid]",
+        attack: |scene| {
+            let claims = genuine(scene)?;
+            let token = scene.forger.sign_text("HS256", &claims.to_string())?;
+            serve(scene, token)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "both dialects of EAR mixed",
+        expected: "refused [verdict-malformed]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            claims["submods"]["host"]["ear.status"] = json!("affirming");
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "a claim that is there twice",
+        expected: "refused [verdict-malformed]",
+        attack: |scene| {
+            let claims = genuine(scene)?.to_string();
+            let twice = claims.replacen(
+                "\"ear_status\":",
+                "\"ear_status\":\"none\",\"ear_status\":",
+                1,
+            );
+            let token = scene.forger.sign_text("ES256", &twice)?;
+            serve(scene, token)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict expired by one second",
+        expected: "undecided [verdict-expired]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            // The clocks of verifier and host may differ by what the settings allow.
+            let now_s = now_s()?;
+            claims["iat"] = json!(now_s - 300);
+            claims["exp"] = json!(now_s - 1);
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict from the future",
+        expected: "refused [verdict-premature]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            let now_s = now_s()?;
+            claims["iat"] = json!(now_s + 60);
+            claims["exp"] = json!(now_s + 600);
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict whose status is better than its vector",
+        expected: "refused [verdict-malformed]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            claims["submods"]["host"]["ear_trustworthiness_vector"]["executables"] = json!(96);
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "verdict with status 'none'",
+        expected: "refused [vector-warning]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            claims["ear_status"] = json!("none");
+            claims["submods"]["host"]["ear_status"] = json!("none");
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "PCR bank switched",
+        expected: "refused [pcr-selection-mismatch]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            let attester = &mut claims["submods"]["host"]["ear_attester_claims"];
+            attester["pcr_bank"] = json!("sha384");
+            // Without the values: of a bank's digest, its length does not tell the bank.
+            attester
+                .as_object_mut()
+                .map(|members| members.remove("pcrs"));
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "PCR selection of the live reading shortened",
+        expected: "refused [pcr-selection-mismatch]",
+        attack: |scene| {
+            tampered(scene, |reply| {
+                if let Some(pcrs) = reply["live"]["pcrs"].as_array_mut() {
+                    pcrs.retain(|pcr| pcr["index"] != 11);
+                }
+            })
+        },
+        mend: nothing,
+    },
+    Case {
+        name: "tag document left out",
+        expected: "refused [asset-tag-missing]",
+        attack: |scene| tampered(scene, |reply| reply["tag_document"] = Value::Null),
+        mend: nothing,
+    },
+    Case {
+        name: "tag index left out of the live reading",
+        expected: "refused [asset-tag-missing]",
+        attack: |scene| tampered(scene, |reply| reply["live"]["tag"] = Value::Null),
+        mend: nothing,
+    },
+    Case {
+        name: "agent replaced by one of another user",
+        expected: "undecided [agent-peer-untrusted]",
+        attack: |scene| {
+            chown(SOCKET, Some(STRANGER), None).doing("give the socket away")?;
+            scene.node.refuses(&[])
+        },
+        mend: |_| {
+            chown(SOCKET, Some(0), None).doing("take the socket back")?;
+            fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600)).doing("set a mode")
+        },
+    },
+    Case {
+        name: "agent replaced by one that claims everything",
+        expected: "undecided [agent-answer-malformed]",
+        attack: |scene| {
+            tampered(scene, |reply| {
+                *reply = json!({ "permitted": true, "live": {} });
+            })
+        },
+        mend: nothing,
+    },
+];
+
+/// The claims of the host's present verdict.
+pub(crate) fn genuine(scene: &Scene) -> Outcome<Value> {
+    payload(&genuine_token(scene)?)
+}
+
+/// The host's present verdict.
+pub(crate) fn genuine_token(scene: &Scene) -> Outcome<String> {
+    let reply = scene.carrier()?.carried();
+    let token = reply.as_ref().and_then(|reply| reply["verdict"].as_str());
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new("the agent gave no verdict"))
+}
+
+/// Serves `token` in place of the verdict.
+pub(crate) fn serve(scene: &mut Scene, token: String) -> Outcome<Refusal> {
+    tampered(scene, move |reply| reply["verdict"] = json!(token))
+}
+
+/// Serves `claims`, signed by a verifier whose key is pinned.
+fn forge(scene: &mut Scene, claims: &Value) -> Outcome<Refusal> {
+    let token = scene.forger.sign(claims)?;
+    // What was changed must be the only reason: the same token unchanged is accepted.
+    let unchanged = genuine(scene)?;
+    let unchanged = scene.forger.sign(&unchanged)?;
+    scene
+        .carrier()?
+        .tamper(move |reply| reply["verdict"] = json!(unchanged));
+    scene.node.starts()?;
+    serve(scene, token)
+}
+
+fn tampered(scene: &mut Scene, tamper: impl Fn(&mut Value) + Send + 'static) -> Outcome<Refusal> {
+    scene.carrier()?.tamper(tamper);
+    scene.node.refuses(&[])
+}
+
+fn of_another_host(scene: &mut Scene) -> Outcome<Refusal> {
+    let mut claims = genuine(scene)?;
+    claims["submods"]["host"]["ear_verifier_claims"]["node_name"] = json!("another-host");
+    forge(scene, &claims)
+}
+
+fn claim_changed(scene: &mut Scene) -> Outcome<Refusal> {
+    let token = genuine_token(scene)?;
+    let mut claims = payload(&token)?;
+    claims["exp"] = json!(claims["exp"].as_u64().map(|exp| exp + 3600));
+    let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+    if let Some(part) = parts.get_mut(1) {
+        *part = portcullis_attestation::base64url::encode(claims.to_string().as_bytes());
+    }
+    serve(scene, parts.join("."))
+}
+
+fn now_s() -> Outcome<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(now.doing("read the clock")?.as_secs())
+}
