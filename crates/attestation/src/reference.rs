@@ -1,5 +1,9 @@
 //! Reference values: the operator's signed list of approved boot states and known TPMs.
 
+mod event_rules;
+
+pub use event_rules::{EventRules, PcrRules, SecureBootRules, Step, note_of};
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -8,7 +12,7 @@ use crate::finding::Finding;
 use crate::hex;
 use crate::jwk::TrustedKeys;
 use crate::jws::{self, JwsError, SignError, Signer, Typ};
-use crate::pcr::{HashAlg, PcrValues};
+use crate::pcr::{HashAlg, PcrIndex, PcrValues};
 use crate::tpm_name::TpmName;
 use crate::ueid::Ueid;
 
@@ -46,13 +50,17 @@ pub struct ReferenceValues {
     pub tpms: Vec<Endorsement>,
 }
 
-/// PCR values of one approved way to boot.
+/// One approved way to boot: exact PCR values, rules on the events behind them, or both.
+///
+/// A state that rules events of a bank must speak of every PCR that is quoted in that bank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootState {
     /// The operator's name for it, printable ASCII.
     pub name: String,
     /// Exact values, one entry for each bank, at least one value in each.
     pub banks: Vec<PcrValues>,
+    /// Rules on events, one entry for each bank; of a PCR that has no exact value in it.
+    pub events: Vec<EventRules>,
 }
 
 /// The statement that an AK lives in the same genuine TPM as an EK.
@@ -122,7 +130,8 @@ impl ReferenceValues {
         if expires_s <= not_before_s {
             return Err(claims.malformed("exp", "a time after 'nbf'"));
         }
-        let expected = "at most 256 boot states, each with a name of its own and PCR values";
+        let expected = "at most 256 boot states, each with a name of its own and, for each PCR, \
+                        either a value or rules on events";
         let boot_states = claims.required("boot_states", expected, |value| {
             read_boot_states(value.as_array()?)
         })?;
@@ -186,29 +195,87 @@ fn read_boot_states(states: &[Value]) -> Option<Vec<BootState>> {
 // === impl BootState ===
 
 impl BootState {
+    /// A state of exact values only.
+    #[must_use]
+    pub const fn exact(name: String, banks: Vec<PcrValues>) -> Self {
+        Self {
+            name,
+            banks,
+            events: Vec::new(),
+        }
+    }
+
     /// The values of one bank.
     #[must_use]
     pub fn bank(&self, bank: HashAlg) -> Option<&PcrValues> {
         self.banks.iter().find(|values| values.bank() == bank)
     }
 
+    /// The rules on events of one bank.
+    #[must_use]
+    pub fn event_rules(&self, bank: HashAlg) -> Option<&EventRules> {
+        self.events.iter().find(|rules| rules.bank == bank)
+    }
+
+    /// Whether the state says in `bank` what `pcr` must be.
+    #[must_use]
+    pub fn covers(&self, bank: HashAlg, pcr: PcrIndex) -> bool {
+        let is_exact = self
+            .bank(bank)
+            .is_some_and(|values| values.value(pcr).is_some());
+        let is_ruled = || {
+            self.event_rules(bank)
+                .is_some_and(|rules| rules.pcrs.contains_key(&pcr))
+        };
+        is_exact || is_ruled()
+    }
+
+    /// Reads a claim; `None` also for a member that is not known here, because a demand that is
+    /// passed over would be a demand that everybody meets.
     fn from_claim(claim: &Value) -> Option<Self> {
-        let name = claim.get("name")?.as_str()?;
+        let members = claim.as_object()?;
+        if !members
+            .keys()
+            .all(|name| ["name", "pcrs", "events"].contains(&name.as_str()))
+        {
+            return None;
+        }
+        let name = members.get("name")?.as_str()?;
         let fits = !name.is_empty()
             && name.len() <= NAME_BYTES
             && name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        let banks: Vec<PcrValues> = claim
-            .get("pcrs")?
-            .as_object()?
-            .iter()
-            .map(|(bank, values)| {
-                PcrValues::from_claim(HashAlg::parse(bank)?, values.as_object()?)
-                    .filter(|values| !values.is_empty())
-            })
-            .collect::<Option<_>>()?;
-        (fits && !banks.is_empty()).then(|| Self {
+        let none = Map::new();
+        let banks = |claim: &str| members.get(claim).map_or(Some(&none), Value::as_object);
+        let state = Self {
             name: name.to_owned(),
-            banks,
+            banks: banks("pcrs")?
+                .iter()
+                .map(|(bank, values)| {
+                    PcrValues::from_claim(HashAlg::parse(bank)?, values.as_object()?)
+                        .filter(|values| !values.is_empty())
+                })
+                .collect::<Option<_>>()?,
+            events: banks("events")?
+                .iter()
+                .map(|(bank, rules)| EventRules::from_claim(HashAlg::parse(bank)?, rules))
+                .collect::<Option<_>>()?,
+        };
+        (fits && state.says_something() && !state.says_twice()).then_some(state)
+    }
+
+    /// Whether each bank it speaks of has a demand on a PCR: no host meets it unseen.
+    fn says_something(&self) -> bool {
+        let is_about_pcrs = |rules: &EventRules| {
+            !rules.pcrs.is_empty() || rules.secure_boot.is_some() && self.bank(rules.bank).is_some()
+        };
+        (!self.banks.is_empty() || !self.events.is_empty()) && self.events.iter().all(is_about_pcrs)
+    }
+
+    /// Whether a PCR has both a value and rules.
+    fn says_twice(&self) -> bool {
+        self.events.iter().any(|rules| {
+            self.bank(rules.bank)
+                .is_some_and(|values| rules.pcrs.keys().any(|pcr| values.value(*pcr).is_some()))
         })
     }
 
@@ -218,7 +285,20 @@ impl BootState {
             .iter()
             .map(|values| (values.bank().as_str().to_owned(), values.to_claim().into()))
             .collect();
-        json!({ "name": self.name, "pcrs": banks })
+        let events: Map<String, Value> = self
+            .events
+            .iter()
+            .map(|rules| (rules.bank.as_str().to_owned(), rules.to_claim()))
+            .collect();
+        let mut claim = Map::new();
+        claim.insert("name".to_owned(), self.name.as_str().into());
+        if !banks.is_empty() {
+            claim.insert("pcrs".to_owned(), banks.into());
+        }
+        if !events.is_empty() {
+            claim.insert("events".to_owned(), events.into());
+        }
+        claim.into()
     }
 }
 

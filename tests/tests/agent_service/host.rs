@@ -141,10 +141,7 @@ impl Host {
             not_before_s: 1,
             expires_s: 1 << 40,
             sequence: 1,
-            boot_states: vec![BootState {
-                name: "approved".to_owned(),
-                banks: vec![values],
-            }],
+            boot_states: vec![BootState::exact("approved".to_owned(), vec![values])],
             tpms: vec![Endorsement {
                 ueid: Ueid::parse(&captured.ueid).unwrap(),
                 ak_name: TpmName::parse(&captured.ak_name).unwrap(),

@@ -24,10 +24,7 @@ fn pcr(index: u8) -> PcrIndex {
 }
 
 fn boot_state(name: &str, pcrs: PcrValues) -> BootState {
-    BootState {
-        name: name.to_owned(),
-        banks: vec![pcrs],
-    }
+    BootState::exact(name.to_owned(), vec![pcrs])
 }
 
 /// Reference values that approve `tpm` as it is.

@@ -10,10 +10,10 @@ fn values() -> ReferenceValues {
         not_before_s: 1000,
         expires_s: 2000,
         sequence: 7,
-        boot_states: vec![BootState {
-            name: "debian-12".to_owned(),
-            banks: vec![tpm.pcrs.clone()],
-        }],
+        boot_states: vec![BootState::exact(
+            "debian-12".to_owned(),
+            vec![tpm.pcrs.clone()],
+        )],
         tpms: vec![Endorsement {
             ueid: tpm.ueid.clone(),
             ak_name: tpm.ak().name().clone(),
@@ -107,6 +107,62 @@ fn a_boot_state_of_the_wrong_form_is_refused() {
     ] {
         state(json!("x"), pcrs).expect_err("PCR values");
     }
+}
+
+#[test]
+fn a_boot_state_may_rule_events_in_place_of_values() {
+    let digest = "ab".repeat(32);
+    let step = json!({"digests": [digest]});
+    let state = |pcrs: Value, events: Value| {
+        with(
+            "boot_states",
+            json!([{"name": "x", "pcrs": pcrs, "events": events}]),
+        )
+    };
+    let both = state(
+        json!({"sha256": {"7": digest}}),
+        json!({"sha256": {"pcrs": {"4": [step]}}}),
+    );
+    let read = both.expect("values and rules");
+    assert_eq!(
+        ReferenceValues::from_claims(&read.to_claims()).as_ref(),
+        Ok(&read)
+    );
+    let covered = |pcr| {
+        let pcr = PcrIndex::new(pcr).expect("a PCR");
+        read.boot_states[0].covers(HashAlg::Sha256, pcr)
+    };
+    assert!(covered(7) && covered(4) && !covered(5));
+
+    let alone = json!([{"name": "x", "events": {"sha256": {"pcrs": {"4": [step]}}}}]);
+    with("boot_states", alone).expect("rules only");
+    for (pcrs, events) in [
+        // A PCR with two demands.
+        (
+            json!({"sha256": {"4": digest}}),
+            json!({"sha256": {"pcrs": {"4": [step]}}}),
+        ),
+        // Secure Boot alone leaves every PCR open.
+        (json!({}), json!({"sha256": {"secure_boot": {}}})),
+        (
+            json!({"sha384": {"4": "ab".repeat(48)}}),
+            json!({"sha256": {"secure_boot": {}}}),
+        ),
+        (json!({"sha256": {"7": digest}}), json!({"sha256": {}})),
+        (
+            json!({"sha256": {"7": digest}}),
+            json!({"md5": {"pcrs": {"4": []}}}),
+        ),
+        (json!({}), json!({})),
+    ] {
+        state(pcrs, events.clone()).expect_err(&events.to_string());
+    }
+}
+
+#[test]
+fn a_demand_that_is_not_known_is_not_passed_over() {
+    let state = json!({"name": "x", "pcrs": {"sha256": {"7": "ab".repeat(32)}}, "firmware": "9"});
+    with("boot_states", json!([state])).expect_err("a demand of a later version");
 }
 
 #[test]

@@ -54,10 +54,10 @@ fn issued() -> Value {
             not_before_s: NOW_S,
             expires_s: NOW_S + 1,
             sequence: 1,
-            boot_states: vec![BootState {
-                name: "debian-12".to_owned(),
-                banks: vec![tpm.pcrs.clone()],
-            }],
+            boot_states: vec![BootState::exact(
+                "debian-12".to_owned(),
+                vec![tpm.pcrs.clone()],
+            )],
             tpms: vec![Endorsement {
                 ueid: tpm.ueid.clone(),
                 ak_name: tpm.ak().name().clone(),
