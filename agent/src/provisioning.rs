@@ -170,7 +170,7 @@ fn accept_tag(document: &str, identity: &Identity) -> Result<(), AgentError> {
         return Err(refused(reason));
     }
     let now_s = boot::unix_s();
-    if now_s < tag.not_before_s || now_s >= tag.expires_s {
+    if !tag.is_valid_at(now_s) {
         let reason = format!(
             "it is valid from {} to {}, and it is {now_s} now",
             tag.not_before_s, tag.expires_s

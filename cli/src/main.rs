@@ -20,6 +20,7 @@ mod failure;
 mod files;
 mod paint;
 mod report;
+mod validity;
 
 use std::process::ExitCode;
 

@@ -47,6 +47,7 @@ pub mod tag;
 pub mod tpm_name;
 pub mod trust;
 pub mod ueid;
+mod validity;
 pub mod verdict;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::jws::{self, JwsError, SignError, Signer, Typ};
 use crate::pcr::{HashAlg, PcrIndex, PcrValues};
 use crate::tpm_name::TpmName;
 use crate::ueid::Ueid;
+use crate::validity::Validity;
 
 /// Boot states of one document.
 const MAX_BOOT_STATES: usize = 256;
@@ -125,11 +126,7 @@ impl ReferenceValues {
     /// [`ClaimError`]; also for a boot state without values, which any host would match.
     pub fn from_claims(payload: &Value) -> Result<Self, ClaimError> {
         let claims = Claims::of(payload)?;
-        let not_before_s = claims.unsigned("nbf")?;
-        let expires_s = claims.unsigned("exp")?;
-        if expires_s <= not_before_s {
-            return Err(claims.malformed("exp", "a time after 'nbf'"));
-        }
+        let validity = Validity::read(&claims)?;
         let expected = "at most 256 boot states, each with a name of its own and, for each PCR, \
                         either a value or rules on events";
         let boot_states = claims.required("boot_states", expected, |value| {
@@ -147,9 +144,9 @@ impl ReferenceValues {
             .unwrap_or_default();
         Ok(Self {
             issuer: claims.text("iss")?.to_owned(),
-            issued_at_s: claims.unsigned("iat")?,
-            not_before_s,
-            expires_s,
+            issued_at_s: validity.issued_at_s,
+            not_before_s: validity.not_before_s,
+            expires_s: validity.expires_s,
             sequence: claims.unsigned("seq")?,
             boot_states,
             tpms,
@@ -174,8 +171,8 @@ impl ReferenceValues {
 
     /// Whether the values may be used at `now_s`, in seconds since 1970.
     #[must_use]
-    pub const fn is_valid_at(&self, now_s: u64) -> bool {
-        self.not_before_s <= now_s && now_s < self.expires_s
+    pub fn is_valid_at(&self, now_s: u64) -> bool {
+        (self.not_before_s..self.expires_s).contains(&now_s)
     }
 }
 

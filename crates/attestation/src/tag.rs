@@ -12,6 +12,7 @@ use crate::claims::{ClaimError, Claims};
 use crate::jwk::TrustedKeys;
 use crate::jws::{self, JwsError, SignError, Signer, Typ};
 use crate::ueid::Ueid;
+use crate::validity::Validity;
 
 /// NV index that holds the SHA-384 of the document: the slot and size that Intel SecL uses.
 pub const NV_INDEX: u32 = 0x01c1_0110;
@@ -175,18 +176,14 @@ impl AssetTag {
     /// [`ClaimError`].
     pub fn from_claims(payload: &Value) -> Result<Self, ClaimError> {
         let claims = Claims::of(payload)?;
-        let not_before_s = claims.unsigned("nbf")?;
-        let expires_s = claims.unsigned("exp")?;
-        if expires_s <= not_before_s {
-            return Err(claims.malformed("exp", "a time after 'nbf'"));
-        }
+        let validity = Validity::read(&claims)?;
         let grammar = "at most 64 keys and values of the grammar of Kubernetes labels";
         Ok(Self {
             issuer: claims.text("iss")?.to_owned(),
             subject: claims.required("sub", "a ueid", |value| Ueid::parse(value.as_str()?))?,
-            issued_at_s: claims.unsigned("iat")?,
-            not_before_s,
-            expires_s,
+            issued_at_s: validity.issued_at_s,
+            not_before_s: validity.not_before_s,
+            expires_s: validity.expires_s,
             tags: claims.required("tags", grammar, |value| read_tags(value.as_object()?))?,
             location: claims.optional("location", "latitude and longitude", read_location)?,
         })
@@ -214,6 +211,12 @@ impl AssetTag {
             );
         }
         claims
+    }
+
+    /// Whether the tag counts at `now_s`, in seconds since 1970.
+    #[must_use]
+    pub fn is_valid_at(&self, now_s: u64) -> bool {
+        (self.not_before_s..self.expires_s).contains(&now_s)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_attestation::reference::{self, BootState, ReferenceError, ReferenceValues};
+use portcullis_attestation::reference::{self, BootState, ReferenceError};
 use serde_json::json;
 
 use crate::clock;
 use crate::documents;
 use crate::failure::{EXIT_REFUSED, Failure};
 use crate::files;
-use crate::paint::{Rows, bad, good, plain, strong};
+use crate::paint::{Rows, good, plain, strong};
 use crate::report::Report;
+use crate::validity::validity;
 
 /// Digits of a PCR value that are shown; `--output json` has all.
 const DIGITS: usize = 16;
@@ -42,7 +43,10 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
     let valid = values.is_valid_at(now);
     let mut rows = Rows::default();
     rows.add("signature", good("verified"));
-    rows.add("validity", validity(values, now));
+    rows.add(
+        "validity",
+        validity(values.not_before_s, values.expires_s, now),
+    );
     rows.add("issuer", plain(&values.issuer));
     rows.add("issued", clock::utc_and_distance(values.issued_at_s, now));
     rows.add("sequence", values.sequence.to_string());
@@ -63,21 +67,6 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
         json,
         exit: if valid { 0 } else { EXIT_REFUSED },
     })
-}
-
-fn validity(values: &ReferenceValues, now: u64) -> String {
-    let until = clock::utc_and_distance(values.expires_s, now);
-    if values.is_valid_at(now) {
-        format!("{} until {until}", good("valid"))
-    } else if now < values.not_before_s {
-        format!(
-            "{} before {}",
-            bad("not valid"),
-            clock::utc(values.not_before_s)
-        )
-    } else {
-        format!("{} since {until}", bad("expired"))
-    }
 }
 
 fn boot_state(state: &BootState) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_attestation::hex;
-use portcullis_attestation::tag::{self, AssetTag, TagError};
+use portcullis_attestation::tag::{self, TagError};
 use portcullis_config::paths;
 use serde_json::json;
 
@@ -13,8 +13,9 @@ use crate::clock;
 use crate::documents;
 use crate::failure::{EXIT_REFUSED, Failure};
 use crate::files;
-use crate::paint::{Rows, bad, good, plain, strong};
+use crate::paint::{Rows, good, plain, strong};
 use crate::report::Report;
+use crate::validity::validity;
 
 /// Verify an asset tag and show what it says.
 ///
@@ -44,12 +45,15 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
         other => Failure::usage(other),
     })?;
     let now = clock::now_unix_s();
-    let valid = asset_tag.not_before_s <= now && now < asset_tag.expires_s;
+    let valid = asset_tag.is_valid_at(now);
     let sha384 = hex::encode(&tag::digest(&document));
 
     let mut rows = Rows::default();
     rows.add("signature", good("verified"));
-    rows.add("validity", validity(&asset_tag, now));
+    rows.add(
+        "validity",
+        validity(asset_tag.not_before_s, asset_tag.expires_s, now),
+    );
     rows.add("TPM", asset_tag.subject.as_str());
     rows.add("tags", tag_list(&asset_tag.tags));
     if let Some(location) = asset_tag.location {
@@ -92,21 +96,6 @@ pub(crate) fn tag_list(tags: &BTreeMap<String, String>) -> String {
         })
         .collect();
     list.join(", ")
-}
-
-fn validity(asset_tag: &AssetTag, now: u64) -> String {
-    let until = clock::utc_and_distance(asset_tag.expires_s, now);
-    if now < asset_tag.not_before_s {
-        format!(
-            "{} before {}",
-            bad("not valid"),
-            clock::utc(asset_tag.not_before_s)
-        )
-    } else if now < asset_tag.expires_s {
-        format!("{} until {until}", good("valid"))
-    } else {
-        format!("{} since {until}", bad("expired"))
-    }
 }
 
 #[cfg(test)]

@@ -195,7 +195,7 @@ fn read_document(
             tag.subject.to_string(),
         ));
     }
-    if now_s < tag.not_before_s || now_s >= tag.expires_s {
+    if !tag.is_valid_at(now_s) {
         let found = format!("valid from {} to {}", tag.not_before_s, tag.expires_s);
         return Err(refuse(
             "asset-tag-expired",

@@ -111,6 +111,13 @@ fn validity_is_not_empty() {
 }
 
 #[test]
+fn validity_begins_with_nbf_and_ends_before_exp() {
+    for (now_s, valid) in [(999, false), (1000, true), (1999, true), (2000, false)] {
+        assert_eq!(tag().is_valid_at(now_s), valid, "{now_s}");
+    }
+}
+
+#[test]
 fn sixty_four_tags_are_the_most() {
     let tags = |count: usize| {
         let tags: Map<String, Value> = (0..count).map(|n| (format!("k{n}"), json!("v"))).collect();
