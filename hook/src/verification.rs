@@ -1,15 +1,15 @@
 //! The decision about one container, from its state to its record.
 
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use portcullis_attestation::boot_id::BootId;
 use portcullis_client::snapshot::PendingSnapshot;
+use portcullis_config::paths::SEEN;
 use portcullis_config::{Config, Demands, Mode};
 use portcullis_gate::record::{ConfigDigests, LaunchRecord, Operation};
 use portcullis_gate::{
-    Code, Decision, Kind, LaunchRequest, Moment, RecordId, Refusal, Refusals, Unavailable, quote,
+    Code, Decision, Kind, LaunchRequest, RecordId, Refusal, Refusals, Unavailable, quote,
 };
 use portcullis_hardening::{Hardened, OciConfig, harden};
 use portcullis_host::FactsPolicy;
@@ -110,34 +110,19 @@ impl Launch<'_> {
         snapshot: Result<PendingSnapshot, Unavailable>,
     ) -> Result<Decision, Refusals> {
         let keys = portcullis_config::trusted_keys()?;
-        let boot_id = portcullis_host::boot_id().map_err(|error| error.refusal())?;
-        let boot_id = BootId::parse(&boot_id).ok_or_else(|| {
-            Refusal::new(
-                Code::HostUnreadable,
-                "boot id of the kernel",
-                "a UUID",
-                quote(&boot_id),
-            )
-        })?;
         let request = LaunchRequest {
             node: self.config.node_name.clone(),
             subject: self.subject(),
             require_tags: demands.require_tags.clone(),
         };
         let snapshot = snapshot.and_then(PendingSnapshot::wait);
-        let moment = Moment {
-            unix_s: unix_s(),
-            boot_id,
-            newest_seen: None,
-        };
+        let snapshot = snapshot.as_ref();
+        let directory = Path::new(SEEN);
+        let mut moment = portcullis_host::moment(directory).map_err(|error| error.refusal())?;
         let policy = &demands.effective.policy;
-        Ok(portcullis_gate::decide(
-            policy,
-            &keys,
-            &request,
-            snapshot.as_ref(),
-            &moment,
-        ))
+        let decision = portcullis_gate::decide(policy, &keys, &request, snapshot, &mut moment);
+        portcullis_host::remember(directory, &moment).map_err(|error| error.refusal())?;
+        Ok(decision)
     }
 
     /// Refuses a configuration that hardening would refuse, or still change.
@@ -211,12 +196,6 @@ impl Launch<'_> {
             Err(refusals)
         }
     }
-}
-
-fn unix_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -213,7 +213,7 @@ async fn ask_gate(
     policy: &LaunchPolicy,
     require_tags: &[Requirement],
 ) -> Result<Decision, Refusals> {
-    let moment = docket::moment()?;
+    let mut moment = docket::moment()?;
     let request = LaunchRequest {
         node: docket.config.node_name.clone(),
         subject: docket.subject(),
@@ -223,13 +223,10 @@ async fn ask_gate(
         portcullis_config::trusted_keys()
     },);
     let keys = keys?;
-    Ok(portcullis_gate::decide(
-        policy,
-        &keys,
-        &request,
-        snapshot.as_ref(),
-        &moment,
-    ))
+    let snapshot = snapshot.as_ref();
+    let decision = portcullis_gate::decide(policy, &keys, &request, snapshot, &mut moment);
+    docket::remember(&moment)?;
+    Ok(decision)
 }
 
 // === impl Decided ===

@@ -821,11 +821,5 @@ mod needs_root {
 
 /// What the gate is told about the moment of a decision.
 fn moment() -> Moment {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Moment {
-        unix_s: since.unwrap().as_secs(),
-        boot_id: BootId::parse(&text).unwrap(),
-        newest_seen: None,
-    }
+    portcullis_host::moment(Path::new(portcullis_config::paths::SEEN)).unwrap()
 }

@@ -6,9 +6,8 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use portcullis_attestation::boot_id::BootId;
-use portcullis_config::{Config, Demands, Mode, namespace_of};
-use portcullis_gate::{Code, Decision, LaunchRequest, Moment, Refusal, Refusals, quote};
+use portcullis_config::{Config, Demands, Mode, namespace_of, paths};
+use portcullis_gate::{Decision, LaunchRequest, Refusals, quote};
 use portcullis_hardening::{Hardened, OciConfig, harden};
 use portcullis_host::FactsPolicy;
 
@@ -59,7 +58,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
     }
     let profile = demands.effective.profile.clone();
 
-    let host = ask_gate(&settings, &demands, &arguments.config, now)?;
+    let host = ask_gate(&settings, &demands, &arguments.config)?;
     let container = harden_here(&settings, &demands, oci, arguments);
     let judgement = Judgement {
         namespace: &namespace,
@@ -73,39 +72,23 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
 }
 
 /// The gate's decision about this host, with a live reading.
-fn ask_gate(
-    settings: &Config,
-    demands: &Demands<'_>,
-    path: &Path,
-    now: u64,
-) -> Result<Decision, Refusals> {
+fn ask_gate(settings: &Config, demands: &Demands<'_>, path: &Path) -> Result<Decision, Refusals> {
     let keys = portcullis_config::trusted_keys()?;
-    let boot_id = portcullis_host::boot_id().map_err(|error| error.refusal())?;
-    let boot_id = BootId::parse(&boot_id).ok_or_else(|| {
-        Refusal::new(
-            Code::HostUnreadable,
-            "boot id of the kernel",
-            "a UUID",
-            quote(&boot_id),
-        )
-    })?;
     let request = LaunchRequest {
         node: settings.node_name.clone(),
         subject: format!("configuration {}", quote(&path.display().to_string())),
         require_tags: demands.require_tags.clone(),
     };
     let snapshot = agent::snapshot(settings.snapshot_deadline);
-    let moment = Moment {
-        unix_s: now,
-        boot_id,
-        newest_seen: None,
-    };
+    // What it sees is not kept: nothing starts on the strength of it.
+    let mut moment =
+        portcullis_host::moment(Path::new(paths::SEEN)).map_err(|error| error.refusal())?;
     Ok(portcullis_gate::decide(
         &demands.effective.policy,
         &keys,
         &request,
         snapshot.as_ref(),
-        &moment,
+        &mut moment,
     ))
 }
 

@@ -177,6 +177,15 @@ pub enum SignError {
 ///
 /// [`JwsError`]; none of them is worth a retry.
 pub fn verify(token: &str, typ: Typ, keys: &TrustedKeys) -> Result<Value, JwsError> {
+    verify_naming_key(token, typ, keys).map(|(_kid, payload)| payload)
+}
+
+/// The same, with the id of the key that signed.
+pub(crate) fn verify_naming_key(
+    token: &str,
+    typ: Typ,
+    keys: &TrustedKeys,
+) -> Result<(String, Value), JwsError> {
     let unverified = Unverified::parse(token, typ)?;
     let shown = quoted(&unverified.kid);
     let Some(pinned) = keys.find(&unverified.kid) else {
@@ -194,7 +203,8 @@ pub fn verify(token: &str, typ: Typ, keys: &TrustedKeys) -> Result<Value, JwsErr
         .key()
         .verify(unverified.signing_input.as_bytes(), &unverified.signature)
         .map_err(|SignatureInvalid| JwsError::Signature { kid: shown })?;
-    unverified.payload()
+    let payload = unverified.payload()?;
+    Ok((unverified.kid, payload))
 }
 
 /// Makes a token: header of this module, `payload`, and a signature by `signer`.

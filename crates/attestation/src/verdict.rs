@@ -31,6 +31,8 @@ pub const HOST: &str = "host";
 pub struct Verdict {
     /// Which spelling the token had.
     pub dialect: Dialect,
+    /// Id of the key that signed it.
+    pub kid: String,
     /// The verifier's name.
     pub issuer: String,
     /// When it was issued, in seconds since 1970.
@@ -169,7 +171,8 @@ pub enum VerdictDefect {
 ///
 /// draft-ietf-rats-ear-04, "EAT Attestation Results".
 pub fn verify(token: &str, keys: &TrustedKeys) -> Result<Verdict, VerdictError> {
-    read::verdict(&jws::verify(token, Typ::Verdict, keys)?)
+    let (kid, payload) = jws::verify_naming_key(token, Typ::Verdict, keys)?;
+    read::verdict(kid, &payload)
 }
 
 /// Reads a verdict without verifying who signed it, for display only.
@@ -178,7 +181,8 @@ pub fn verify(token: &str, keys: &TrustedKeys) -> Result<Verdict, VerdictError> 
 ///
 /// [`VerdictError`], any but [`VerdictError::Signature`] for want of a key.
 pub fn read_unverified(token: &str) -> Result<Verdict, VerdictError> {
-    read::verdict(&jws::Unverified::parse(token, Typ::Verdict)?.payload()?)
+    let token = jws::Unverified::parse(token, Typ::Verdict)?;
+    read::verdict(token.kid().to_owned(), &token.payload()?)
 }
 
 // === impl VerdictError ===

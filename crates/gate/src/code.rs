@@ -97,7 +97,7 @@ codes! {
     VerdictExpired "verdict-expired" Undecided "RFC 9334 10.1",
         "the verdict is past its end, or older than the node policy accepts" => "run 'portcullis attest'";
     VerdictReplayed "verdict-replayed" Refused "RFC 9334 10",
-        "the verdict is older than one that was already used" => "run 'portcullis attest'";
+        "the verdict is older than one that was already seen, or answers a challenge again" => "run 'portcullis attest'";
     VerdictSubjectMismatch "verdict-subject-mismatch" Refused "RFC 9711 4.2.1",
         "the verdict is about another node" => "run 'portcullis enroll', then 'portcullis attest'";
 

@@ -16,15 +16,17 @@ use portcullis_attestation::jwk::TrustedKeys;
 use portcullis_attestation::verdict::{self, Verdict, VerdictDefect, VerdictError};
 use sha2::{Digest as _, Sha256};
 
-use crate::request::VerdictOrder;
+use crate::seen::Replay;
+use crate::time::Life;
 use crate::{
     Code, Decision, LaunchPolicy, LaunchRequest, Moment, Permit, Refusal, Refusals, Requirement,
-    Snapshot, Unavailable, quote, time,
+    Snapshot, Unavailable, quote,
 };
 
 /// Decides one launch.
 ///
-/// `snapshot` is the agent's answer, or why there is none. Every input that is missing, stale or
+/// `snapshot` is the agent's answer, or why there is none. A verdict that a pinned verifier signed is
+/// noted in `moment.seen`, whatever comes of it. Every input that is missing, stale or
 /// contradictory ends in a refusal with a code of its own; see `docs/refusals.md`.
 ///
 /// # Source
@@ -34,17 +36,24 @@ pub fn decide(
     keys: &TrustedKeys,
     request: &LaunchRequest,
     snapshot: Result<&Snapshot, &Unavailable>,
-    moment: &Moment,
+    moment: &mut Moment,
 ) -> Decision {
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
         Err(unavailable) => return Refusals::from(unavailable.refusal()).into(),
     };
-    let (token, verdict) = match verified_verdict(keys, request, snapshot, moment) {
+    let (token, verdict) = match verified_verdict(keys, request, snapshot) {
         Ok(verified) => verified,
         Err(refusal) => return Refusals::from(refusal).into(),
     };
-    if let Some(refusal) = stale(policy, &verdict, moment)
+    let first_seen = match moment.seen.note(&verdict, moment.now()) {
+        Ok(first_seen) => first_seen,
+        Err(replay) => return Refusals::from(replayed(request, &verdict, replay)).into(),
+    };
+    let life = Life::of(&verdict, first_seen);
+    let moment: &Moment = moment;
+    if let Some(refusal) = life
+        .refusal(policy, moment.now())
         .or_else(|| boot::refusal(&request.node, &verdict.host, &snapshot.live, moment))
     {
         return Refusals::from(refusal).into();
@@ -68,6 +77,7 @@ pub fn decide(
             verdict_exp: verdict.expires_s,
             verdict_seq: verdict.host.sequence,
             verdict_max_age_s: verdict.host.max_age_s,
+            verdict_first_seen: first_seen,
             verdict_sha256: hex::encode(&Sha256::digest(token.as_bytes())),
             boot_state: verdict.host.boot_state,
             ueid: verdict.host.ueid,
@@ -81,9 +91,8 @@ fn verified_verdict<'a>(
     keys: &TrustedKeys,
     request: &LaunchRequest,
     snapshot: &'a Snapshot,
-    moment: &Moment,
 ) -> Result<(&'a str, Verdict), Refusal> {
-    let subject = || format!("verdict of node {}", quote(&request.node));
+    let subject = || subject(request);
     let token = snapshot
         .verdict
         .as_deref()
@@ -104,22 +113,33 @@ fn verified_verdict<'a>(
             found,
         ));
     }
-    let order = VerdictOrder {
-        iat: verdict.issued_at_s,
-        seq: verdict.host.sequence,
-    };
-    match moment.newest_seen {
-        Some(newest) if order < newest => Err(Refusal::new(
-            Code::VerdictReplayed,
-            subject(),
+    Ok((token, verdict))
+}
+
+fn subject(request: &LaunchRequest) -> String {
+    format!("verdict of node {}", quote(&request.node))
+}
+
+fn replayed(request: &LaunchRequest, verdict: &Verdict, replay: Replay) -> Refusal {
+    let (seq, iat) = (verdict.host.sequence, verdict.issued_at_s);
+    let (expected, found) = match replay {
+        Replay::Older(newest) => (
             format!(
-                "issue {} (seq {}) or later, as seen before",
-                newest.iat, newest.seq
+                "seq {} of {} or later, as seen before",
+                newest.seq, newest.iat
             ),
-            format!("issue {} (seq {})", order.iat, order.seq),
-        )),
-        _ => Ok((token, verdict)),
-    }
+            format!("seq {seq} of {iat}"),
+        ),
+        Replay::Twin => (
+            "one verdict of each number".to_owned(),
+            format!("another one with seq {seq}"),
+        ),
+        Replay::Nonce => (
+            "a nonce of its own".to_owned(),
+            format!("seq {seq} with the nonce of the one before"),
+        ),
+    };
+    Refusal::new(Code::VerdictReplayed, subject(request), expected, found)
 }
 
 fn unfit(subject: String, error: &VerdictError) -> Refusal {
@@ -141,15 +161,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-fn stale(policy: &LaunchPolicy, verdict: &Verdict, moment: &Moment) -> Option<Refusal> {
-    time::Life {
-        iat: verdict.issued_at_s,
-        exp: verdict.expires_s,
-        max_age_s: verdict.host.max_age_s,
-    }
-    .refusal(policy, moment.unix_s)
 }
 
 /// What node, namespace and pod ask of the tags, each on its own: one satisfied does not help

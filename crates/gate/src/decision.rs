@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use portcullis_attestation::ueid::Ueid;
 
-use crate::request::VerdictOrder;
 use crate::time::Life;
-use crate::{LaunchPolicy, Refusals};
+use crate::{FirstSeen, LaunchPolicy, Refusals};
 
 /// Whether a launch may go ahead. There is no fourth answer, and no default one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +30,8 @@ pub struct Permit {
     pub verdict_seq: u64,
     /// Age in seconds that its issuer does not want exceeded.
     pub verdict_max_age_s: Option<u64>,
+    /// When a relying party of this host first saw it.
+    pub verdict_first_seen: FirstSeen,
     /// SHA-256 of the verdict as it was received, in hex.
     pub verdict_sha256: String,
     /// Name of the approved boot state, if the verifier named one.
@@ -60,26 +61,19 @@ impl From<Refusals> for Decision {
 // === impl Permit ===
 
 impl Permit {
-    /// Whether the verdict is still fresh at `now_unix_s`: the cheap check between create and start.
+    /// Whether the verdict is still fresh at `now`: the cheap check between create and start.
     ///
     /// # Errors
     /// The refusal `verdict-expired` or, if the clock was set back, `verdict-premature`.
-    pub fn still_fresh(&self, policy: &LaunchPolicy, now_unix_s: u64) -> Result<(), Refusals> {
+    pub fn still_fresh(&self, policy: &LaunchPolicy, now: FirstSeen) -> Result<(), Refusals> {
         let life = Life {
             iat: self.verdict_iat,
             exp: self.verdict_exp,
             max_age_s: self.verdict_max_age_s,
+            first_seen: self.verdict_first_seen,
         };
-        life.refusal(policy, now_unix_s)
+        life.refusal(policy, now)
             .map_or(Ok(()), |refusal| Err(refusal.into()))
-    }
-
-    /// Where the verdict stands among those of its issuer, for [`crate::Moment::newest_seen`].
-    pub const fn order(&self) -> VerdictOrder {
-        VerdictOrder {
-            iat: self.verdict_iat,
-            seq: self.verdict_seq,
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis_attestation::boot_id::BootId;
 
-use crate::{Code, Refusal, Requirement};
+use crate::{Code, FirstSeen, Refusal, Requirement, Seen};
 
 /// One launch, as far as the decision needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,18 +22,23 @@ pub struct Moment {
     pub unix_s: u64,
     /// The boot id that the relying party read from the kernel itself.
     pub boot_id: BootId,
-    /// The newest verdict that this process has permitted a launch on, if any: an older one is a
-    /// replay.
-    pub newest_seen: Option<VerdictOrder>,
+    /// `CLOCK_BOOTTIME` in milliseconds, which nobody can set.
+    pub boottime_ms: u64,
+    /// The verdicts that relying parties of this host have seen in this boot.
+    /// [`decide`](crate::decide()) notes the one it is shown; the caller keeps it.
+    pub seen: Seen,
 }
 
-/// Where a verdict stands among those of its issuer: later issue, then higher sequence.
+/// Where a verdict stands among those of its verifier.
+///
+/// The sequence number comes first, because it only ever grows, while a clock that ran ahead is
+/// set back: by the time of issue every verdict after that would be a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VerdictOrder {
-    /// When it was issued, in seconds since 1970.
-    pub iat: u64,
     /// The verifier's sequence number.
     pub seq: u64,
+    /// When it was issued, in seconds since 1970.
+    pub iat: u64,
 }
 
 /// The annotation with which a pod asks for tags of its host.
@@ -41,6 +46,18 @@ pub const REQUIRE_TAGS_ANNOTATION: &str = "portcullis.dev/require-tags";
 
 /// The annotation with which a pod asks for a stricter hardening profile.
 pub const PROFILE_ANNOTATION: &str = "portcullis.dev/profile";
+
+// === impl Moment ===
+
+impl Moment {
+    /// The moment as something that is seen for the first time remembers it.
+    pub(crate) const fn now(&self) -> FirstSeen {
+        FirstSeen {
+            unix_s: self.unix_s,
+            boottime_ms: self.boottime_ms,
+        }
+    }
+}
 
 // === impl LaunchRequest ===
 

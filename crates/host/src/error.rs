@@ -53,6 +53,18 @@ pub enum HostError {
         /// The directories, separated by colons.
         directories: &'static str,
     },
+    /// What is to be kept for other relying parties cannot be written.
+    #[error("cannot write '{}'", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        cause: io::Error,
+    },
+    /// The kernel has no clock that counts from its start.
+    #[error("cannot read CLOCK_BOOTTIME")]
+    Clock(#[source] io::Error),
     /// A path leads through more directories than a sane host has.
     #[error("cannot follow '{}' up to the root in {limit} steps", path.display())]
     Depth {

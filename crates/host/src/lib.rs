@@ -28,11 +28,15 @@
 mod boot;
 mod error;
 mod facts;
+mod moment;
 mod runtime_binary;
+mod seen;
 mod trusted_file;
 
 pub use boot::boot_id;
 pub use error::HostError;
 pub use facts::{FactsPolicy, facts, joined_user_namespace, open_rootfs, user_namespace_maps};
+pub use moment::{Clocks, clocks, moment};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
+pub use seen::remember;
 pub use trusted_file::read_trusted_file;

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use crate::error::HostError;
 
 /// Write bits of group and others.
-const FOREIGN_WRITE: u32 = 0o022;
+pub(crate) const FOREIGN_WRITE: u32 = 0o022;
 
 /// Reads a settings or key file of at most `limit_bytes` bytes.
 ///

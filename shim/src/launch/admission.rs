@@ -6,7 +6,7 @@ use portcullis_gate::record::{ContainerRecord, Operation};
 use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Refusals, Requirement, quote};
 use portcullis_hardening::{Baseline, OciConfig};
 
-use super::docket::{Docket, sha256_hex, unix_s};
+use super::docket::{Docket, sha256_hex, still_fresh};
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::status::TaskError;
 
@@ -80,7 +80,7 @@ pub(crate) async fn recheck(admission: &Admission, bundle: &Path) -> Result<(), 
         return Ok(());
     }
     let fresh = match &admission.permit {
-        Some(permit) => permit.still_fresh(&admission.policy, unix_s()),
+        Some(permit) => still_fresh(permit, &admission.policy),
         None => Ok(()),
     };
     let same = || unchanged(&admission.config_sha256, bundle).map_err(Refusals::from);

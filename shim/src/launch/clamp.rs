@@ -6,7 +6,7 @@ use portcullis_gate::{Code, Decision, Refusal, Refusals};
 use portcullis_hardening::{Baseline, Change, clamp_exec, clamp_update};
 use serde_json::{Map, Value};
 
-use super::docket::{Docket, unix_s};
+use super::docket::{Docket, still_fresh};
 use super::{Admission, ask_gate, change_record};
 use crate::status::TaskError;
 
@@ -83,7 +83,7 @@ fn docket(admission: &Admission, operation: Operation) -> Result<Docket, TaskErr
 /// A live reading again, or the age of the verdict that Create saw, as node policy says.
 async fn regate(docket: &mut Docket, admission: &Admission) -> Result<(), TaskError> {
     let fresh = match (docket.config.exec.gate, &admission.permit) {
-        (ExecGate::Fresh, Some(permit)) => permit.still_fresh(&admission.policy, unix_s()),
+        (ExecGate::Fresh, Some(permit)) => still_fresh(permit, &admission.policy),
         (ExecGate::Fresh, None) | (ExecGate::Full, _) => live(docket, admission).await,
     };
     match fresh {

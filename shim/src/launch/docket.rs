@@ -1,11 +1,12 @@
 //! The paper trail of one decision: its reference, its record, and the one way to refuse.
 
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-use portcullis_attestation::boot_id::BootId;
+use portcullis_config::paths::SEEN;
 use portcullis_config::{Config, Mode};
 use portcullis_gate::record::{LaunchRecord, Operation};
-use portcullis_gate::{Code, Moment, RecordId, Refusal, Refusals, quote};
+use portcullis_gate::{Code, LaunchPolicy, Moment, Permit, RecordId, Refusal, Refusals, quote};
 use sha2::{Digest, Sha256};
 
 use super::{agent, container_record};
@@ -144,27 +145,32 @@ impl Docket {
     }
 }
 
-/// Now, and the boot this is: read here, not believed from the agent.
+/// Now, the boot this is, and the verdicts seen in it: read here, not believed from the agent.
 ///
 /// # Errors
 ///
 /// `host-unreadable`.
 pub(super) fn moment() -> Result<Moment, Refusals> {
-    let text = portcullis_host::boot_id().map_err(|error| Refusals::from(error.refusal()))?;
-    let boot_id = BootId::parse(&text).ok_or_else(|| {
-        let expected = "a UUID in lower case";
-        Refusal::new(
-            Code::HostUnreadable,
-            "boot id of this host",
-            expected,
-            quote(&text),
-        )
-    })?;
-    Ok(Moment {
-        unix_s: unix_s(),
-        boot_id,
-        newest_seen: None,
-    })
+    portcullis_host::moment(Path::new(SEEN)).map_err(|error| error.refusal().into())
+}
+
+/// Keeps what was seen for the next launch, of whichever relying party.
+///
+/// # Errors
+///
+/// `host-unreadable`.
+pub(super) fn remember(moment: &Moment) -> Result<(), Refusals> {
+    portcullis_host::remember(Path::new(SEEN), moment).map_err(|error| error.refusal().into())
+}
+
+/// Whether the verdict behind `permit` is still fresh.
+///
+/// # Errors
+///
+/// `verdict-expired`, `verdict-premature` or `host-unreadable`.
+pub(super) fn still_fresh(permit: &Permit, policy: &LaunchPolicy) -> Result<(), Refusals> {
+    let now = portcullis_host::clocks().map_err(|error| Refusals::from(error.refusal()))?;
+    permit.still_fresh(policy, now)
 }
 
 /// Seconds since 1970; a clock before that reads as 0, at which every verdict is premature.

@@ -218,7 +218,7 @@ impl Host {
             &keys,
             &request,
             Ok(snapshot),
-            &super::moment(),
+            &mut super::moment(),
         ) {
             Decision::Permitted(_) => Vec::new(),
             Decision::Refused(refusals) | Decision::Undecided(refusals) => refusals

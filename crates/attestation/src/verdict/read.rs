@@ -19,7 +19,7 @@ const NONCE_BYTES: std::ops::RangeInclusive<usize> = 8..=64;
 const QUOTE_LIMIT: usize = 64;
 
 /// Reads the payload of a token in either dialect.
-pub(super) fn verdict(payload: &Value) -> Result<Verdict, VerdictError> {
+pub(super) fn verdict(kid: String, payload: &Value) -> Result<Verdict, VerdictError> {
     let claims = Claims::of(payload)?;
     let profile = claims.text("eat_profile")?;
     let Some(dialect) = Dialect::of_profile(profile) else {
@@ -50,6 +50,7 @@ pub(super) fn verdict(payload: &Value) -> Result<Verdict, VerdictError> {
     refuse_contradiction("ear", status, worst)?;
     Ok(Verdict {
         dialect,
+        kid,
         issuer: claims.text("iss")?.to_owned(),
         issued_at_s,
         expires_s,

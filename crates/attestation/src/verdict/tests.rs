@@ -528,6 +528,6 @@ proptest! {
         let original = attester.insert(claim.clone(), value.clone()).expect("was there");
         let count = matches!(claim.as_str(), "bootcount" | "tpm_restart_count" | "tpm_clock");
         prop_assume!(original != value && !(count && value.is_u64()));
-        prop_assert!(read::verdict(&payload).is_err(), "{claim}: {value}");
+        prop_assert!(read::verdict("kid".to_owned(), &payload).is_err(), "{claim}: {value}");
     }
 }

@@ -21,10 +21,9 @@ use zeroize::Zeroizing;
 
 use super::decide;
 use crate::policy::NamespaceDemand;
-use crate::request::VerdictOrder;
 use crate::{
     Code, Decision, Kind, LINE_LIMIT_BYTES, LaunchPolicy, LaunchRequest, LiveState, Moment, Permit,
-    RecordId, Refusal, Requirement, Snapshot, TagSlot, Unavailable,
+    RecordId, Refusal, Requirement, Seen, Snapshot, TagSlot, Unavailable,
 };
 
 mod carriers;
@@ -33,6 +32,8 @@ mod table;
 
 const NOW: u64 = 1_795_290_500;
 const ISSUED: u64 = 1_795_290_484;
+/// Of the moment of decision.
+const BOOTTIME_MS: u64 = 7_000_000;
 const BOOT_ID: &str = "9b0b3ffa-6b1c-4f3e-9d52-0d1f2a3b4c5d";
 const OTHER_BOOT_ID: &str = "11111111-6b1c-4f3e-9d52-0d1f2a3b4c5d";
 
@@ -193,7 +194,8 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
         moment: Moment {
             unix_s: NOW,
             boot_id,
-            newest_seen: None,
+            boottime_ms: BOOTTIME_MS,
+            seen: Seen::default(),
         },
         signer: key(VERIFIER),
         tag,
@@ -213,14 +215,23 @@ impl Launch {
         self.decide_as_is()
     }
 
-    fn decide_as_is(&self) -> Decision {
+    fn decide_as_is(&mut self) -> Decision {
         decide(
             &self.policy,
             &self.keys,
             &self.request,
             Ok(&self.snapshot),
-            &self.moment,
+            &mut self.moment,
         )
+    }
+
+    /// As if another relying party had seen this verdict, changed in this way.
+    fn has_seen(&mut self, change: impl FnOnce(&mut Value)) {
+        let mine = self.claims.clone();
+        change(&mut self.claims);
+        // Whatever comes of it: what was seen stays in the moment.
+        let _before = self.decide();
+        self.claims = mine;
     }
 
     fn host(&mut self) -> &mut Value {

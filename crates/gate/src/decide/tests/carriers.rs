@@ -59,13 +59,13 @@ fn no_snapshot_is_undecided_with_a_code_for_each_cause() {
              install matching versions of agent and shim; ref=8d21c0aa",
         ),
     ] {
-        let launch = launch();
+        let mut launch = launch();
         let decision = decide(
             &launch.policy,
             &launch.keys,
             &launch.request,
             Err(&unavailable),
-            &launch.moment,
+            &mut launch.moment,
         );
         let Decision::Undecided(refusals) = decision else {
             panic!("{decision:?}")
@@ -78,7 +78,7 @@ fn no_snapshot_is_undecided_with_a_code_for_each_cause() {
 
 #[test]
 fn no_verdict_is_undecided() {
-    let launch = launch();
+    let mut launch = launch();
     let refusal = reason(launch.decide_as_is());
     assert_eq!(
         (refusal.code, refusal.kind()),

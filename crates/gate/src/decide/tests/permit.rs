@@ -77,36 +77,66 @@ fn the_older_spelling_of_a_verdict_is_read_too() {
 
 #[test]
 fn the_same_or_a_newer_verdict_is_no_replay() {
-    for newest_seen in [
-        VerdictOrder {
-            iat: ISSUED,
-            seq: 412,
-        },
-        VerdictOrder {
-            iat: ISSUED,
-            seq: 411,
-        },
-        VerdictOrder {
-            iat: ISSUED - 1,
-            seq: 500,
-        },
-    ] {
-        let mut launch = launch();
-        launch.moment.newest_seen = Some(newest_seen);
-        assert_eq!(
-            permit(launch.decide()).order(),
-            VerdictOrder {
-                iat: ISSUED,
-                seq: 412
-            }
-        );
-    }
+    let older = |claims: &mut Value| {
+        claims["submods"]["host"]["ear_verifier_claims"]["seq"] = json!(411);
+        claims["eat_nonce"] = json!("YW5vdGhlciBub25jZQ");
+    };
+    let mut launch = launch();
+    launch.has_seen(older);
+    permit(launch.decide());
+    permit(launch.decide());
+    // A clock that ran ahead was set back meanwhile: the number says that the verdict is newer.
+    let mut launch = super::launch();
+    launch.has_seen(|claims| {
+        older(claims);
+        claims["iat"] = json!(ISSUED + 300);
+    });
+    permit(launch.decide());
+}
+
+#[test]
+fn another_key_or_another_tpm_has_numbers_of_its_own() {
+    let newer = |claims: &mut Value| {
+        claims["submods"]["host"]["ear_verifier_claims"]["seq"] = json!(500);
+    };
+    let mut launch = launch();
+    pin(&mut launch.keys, FOREIGN, KeyUse::Verdict);
+    launch.signer = key(FOREIGN);
+    launch.has_seen(newer);
+    launch.signer = key(VERIFIER);
+    permit(launch.decide());
+    launch.has_seen(|claims| {
+        newer(claims);
+        let other = Ueid::of_endorsement_key(b"another");
+        claims["submods"]["host"]["ear_attester_claims"]["ueid"] = json!(other.as_str());
+    });
+    permit(launch.decide());
+}
+
+#[test]
+fn what_was_seen_is_kept_from_the_first_time_on() {
+    let mut launch = launch();
+    let first = permit(launch.decide()).verdict_first_seen;
+    assert_eq!((first.unix_s, first.boottime_ms), (NOW, BOOTTIME_MS));
+    assert!(launch.moment.seen.has_changed());
+    launch.moment.unix_s += 60;
+    launch.moment.boottime_ms += 60_000;
+    assert_eq!(permit(launch.decide()).verdict_first_seen, first);
+    // One that nobody pinned signed is not noted.
+    let mut launch = super::launch();
+    launch.signer = key(FOREIGN);
+    assert_eq!(reason(launch.decide()).code, Code::VerdictSignatureInvalid);
+    assert!(!launch.moment.seen.has_changed());
 }
 
 #[test]
 fn a_permit_stays_fresh_as_long_as_its_verdict() {
     let mut launch = launch();
     let permit = permit(launch.decide());
+    let at = |unix_s| crate::FirstSeen {
+        unix_s,
+        boottime_ms: BOOTTIME_MS,
+    };
     for (now, code) in [
         (ISSUED - 6, Some(Code::VerdictPremature)),
         (ISSUED - 5, None),
@@ -114,20 +144,34 @@ fn a_permit_stays_fresh_as_long_as_its_verdict() {
         (ISSUED + 600, Some(Code::VerdictExpired)),
     ] {
         let found = permit
-            .still_fresh(&launch.policy, now)
+            .still_fresh(&launch.policy, at(now))
             .err()
             .map(|it| it.first().code);
         assert_eq!(found, code, "{now}");
     }
     launch.policy.max_verdict_age = Duration::from_secs(60);
     permit
-        .still_fresh(&launch.policy, ISSUED + 60)
+        .still_fresh(&launch.policy, at(ISSUED + 60))
         .expect("60 s");
     assert_eq!(
         permit
-            .still_fresh(&launch.policy, ISSUED + 61)
+            .still_fresh(&launch.policy, at(ISSUED + 61))
             .expect_err("61 s")
             .exit_code(),
         2
     );
+}
+
+#[test]
+fn setting_the_clock_back_does_not_make_a_permit_fresh_again() {
+    let mut launch = launch();
+    let permit = permit(launch.decide());
+    for (passed_s, code) in [(583, None), (584, Some(Code::VerdictExpired))] {
+        let set_back = crate::FirstSeen {
+            unix_s: ISSUED,
+            boottime_ms: BOOTTIME_MS + passed_s * 1000,
+        };
+        let found = permit.still_fresh(&launch.policy, set_back).err();
+        assert_eq!(found.map(|it| it.first().code), code, "{passed_s} s");
+    }
 }

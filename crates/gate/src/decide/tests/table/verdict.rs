@@ -79,28 +79,57 @@ pub(super) const CASES: &[Case] = &[
         "node 'w8'",
     ),
     (
-        "an earlier issue than one seen",
+        "an earlier issue of the same number than one seen",
         launch,
-        |it| {
-            it.moment.newest_seen = Some(VerdictOrder {
-                iat: ISSUED + 1,
-                seq: 1,
-            });
-        },
+        |it| it.has_seen(|claims| claims["iat"] = json!(ISSUED + 1)),
         Code::VerdictReplayed,
-        "(seq 412)",
+        "seq 412 of 1795290484",
     ),
     (
         "a lower sequence than one seen",
         launch,
+        |it| it.has_seen(|claims| *seq(claims) = json!(413)),
+        Code::VerdictReplayed,
+        "seq 412 of",
+    ),
+    (
+        "an affirming one from before a contraindicated one",
+        launch,
         |it| {
-            it.moment.newest_seen = Some(VerdictOrder {
-                iat: ISSUED,
-                seq: 413,
+            it.has_seen(|claims| {
+                *seq(claims) = json!(413);
+                claims["submods"]["host"]["ear_trustworthiness_vector"]["executables"] = json!(96);
+                claims["submods"]["host"]["ear_status"] = json!("contraindicated");
+                claims["ear_status"] = json!("contraindicated");
             });
         },
         Code::VerdictReplayed,
-        "(seq 412)",
+        "seq 412 of",
+    ),
+    (
+        "another one of the same number",
+        launch,
+        |it| it.has_seen(|claims| claims["eat_nonce"] = json!("YW5vdGhlciBub25jZQ")),
+        Code::VerdictReplayed,
+        "another one with seq 412",
+    ),
+    (
+        "a new one that answers an old challenge",
+        launch,
+        |it| it.has_seen(|claims| *seq(claims) = json!(411)),
+        Code::VerdictReplayed,
+        "with the nonce of the one before",
+    ),
+    (
+        "it was first seen too long ago, though the clock says it is young",
+        launch,
+        |it| {
+            it.has_seen(|_| {});
+            it.moment.boottime_ms += 600_000;
+            it.moment.unix_s = ISSUED + 1;
+        },
+        Code::VerdictExpired,
+        "616 s",
     ),
     (
         "it is from the future",
@@ -139,3 +168,7 @@ pub(super) const CASES: &[Case] = &[
         "0 s past it",
     ),
 ];
+
+fn seq(claims: &mut Value) -> &mut Value {
+    &mut claims["submods"]["host"]["ear_verifier_claims"]["seq"]
+}

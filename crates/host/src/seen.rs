@@ -1,0 +1,238 @@
+//! What relying parties have seen, kept for each other: the shims, which come and go with their
+//! pods, and the hook, which lives for one container.
+//!
+//! The agent cannot reach the directory where that is: it lies outside what the agent's confinement leaves open,
+//! so a carrier cannot make a relying party forget what it has seen.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::poll::{PollTimeout, poll};
+use portcullis_attestation::boot_id::BootId;
+use portcullis_gate::{Moment, Seen};
+
+use crate::error::HostError;
+use crate::trusted_file::{FOREIGN_WRITE, read_trusted_file};
+
+/// The file in it.
+const FILE: &str = "seen";
+/// The next version of it.
+const NEXT: &str = "seen.new";
+/// A line is about 250 bytes, and there is one for each verifier's key.
+const LIMIT_BYTES: u64 = 64 * 1024;
+/// How often, and with what pause, a lock is tried that another relying party holds. It is held
+/// for one small file in memory; whoever holds it for longer has been stopped.
+const TRIES: u32 = 50;
+/// See [`TRIES`].
+const PAUSE_MS: u8 = 5;
+
+/// Keeps what was seen in `moment`, if it is new, before anything is allowed on the strength of it.
+/// `directory` is root's, of mode 0700, in memory; it is made if it is not there.
+///
+/// # Errors
+///
+/// [`HostError`]: it is not kept, so nothing may start.
+pub fn remember(directory: &Path, moment: &Moment) -> Result<(), HostError> {
+    if !moment.seen.has_changed() {
+        return Ok(());
+    }
+    write(directory, &moment.boot_id, &moment.seen)
+}
+
+/// What was seen in the boot `boot_id`; nothing if there is no file yet.
+pub(crate) fn read(directory: &Path, boot_id: &BootId) -> Result<Seen, HostError> {
+    let path = directory.join(FILE);
+    let bytes = match read_trusted_file(&path, LIMIT_BYTES) {
+        Ok(bytes) => bytes,
+        Err(HostError::Open { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
+            return Ok(Seen::default());
+        }
+        Err(error) => return Err(error),
+    };
+    let text = std::str::from_utf8(&bytes).ok();
+    text.and_then(|text| Seen::parse(text, boot_id))
+        .ok_or_else(|| HostError::Untrusted {
+            path,
+            expected: "lines of verdicts that were seen",
+            found: "others".to_owned(),
+        })
+}
+
+fn write(directory: &Path, boot_id: &BootId, seen: &Seen) -> Result<(), HostError> {
+    let _lock = lock(directory)?;
+    let mut all = seen.clone();
+    all.merge(read(directory, boot_id)?);
+    let next = directory.join(NEXT);
+    replace(
+        &next,
+        &directory.join(FILE),
+        all.to_text(boot_id).as_bytes(),
+    )
+    .map_err(|cause| HostError::Write { path: next, cause })
+}
+
+/// Readers see the old file or the new one. In memory, so there is nothing to write through.
+fn replace(next: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(next)?;
+    file.write_all(bytes)?;
+    std::fs::rename(next, path)
+}
+
+/// Opens the directory, made if it is not there, for nobody but us until the lock is dropped.
+fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
+    let failed = |cause| HostError::Open {
+        path: directory.into(),
+        cause,
+    };
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let mut opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(directory)
+        .map_err(failed)?;
+    let metadata = opened.metadata().map_err(failed)?;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.mode() & FOREIGN_WRITE != 0 {
+        return Err(HostError::Untrusted {
+            path: directory.into(),
+            expected: "owner root and no write right for others",
+            found: format!(
+                "uid {}, mode {:04o}",
+                metadata.uid(),
+                metadata.mode() & 0o7777
+            ),
+        });
+    }
+    for _ in 0..TRIES {
+        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => opened = file,
+            Err((_file, errno)) => return Err(failed(errno.into())),
+        }
+        // Cut short by a signal, it is a shorter pause.
+        let _woken = poll(&mut [], PollTimeout::from(PAUSE_MS));
+    }
+    Err(failed(ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn boot() -> BootId {
+        BootId::parse("9b0b3ffa-6b1c-4f3e-9d52-0d1f2a3b4c5d").unwrap()
+    }
+
+    fn seen(seq: u64) -> Seen {
+        let boot = boot();
+        let text = format!(
+            "portcullis-seen 1 {}\nkid ueid {seq} 100 bm9uY2U 100 7\n",
+            boot.as_str()
+        );
+        Seen::parse(&text, &boot).unwrap()
+    }
+
+    fn is_root() -> bool {
+        let is_root = nix::unistd::geteuid().is_root();
+        if !is_root {
+            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
+        }
+        is_root
+    }
+
+    mod needs_root {
+        use super::*;
+
+        #[test]
+        fn what_one_has_seen_the_next_one_knows() {
+            if !is_root() {
+                return;
+            }
+            let scratch = tempfile::tempdir().unwrap();
+            let directory = scratch.path().join("gate");
+            assert_eq!(read(&directory, &boot()).unwrap(), Seen::default());
+            write(&directory, &boot(), &seen(7)).unwrap();
+            assert_eq!(read(&directory, &boot()).unwrap(), seen(7));
+            // One that decided on an older verdict at the same time takes nothing away.
+            write(&directory, &boot(), &seen(6)).unwrap();
+            assert_eq!(read(&directory, &boot()).unwrap(), seen(7));
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+            assert_eq!(mode(&directory), 0o700);
+            assert_eq!(mode(&directory.join(FILE)), 0o600);
+        }
+
+        #[test]
+        fn what_cannot_be_read_is_not_taken_for_nothing() {
+            if !is_root() {
+                return;
+            }
+            let scratch = tempfile::tempdir().unwrap();
+            let path = scratch.path().join(FILE);
+            for damaged in ["", "portcullis-seen 1", "\u{0}", "x\n"] {
+                std::fs::write(&path, damaged).unwrap();
+                assert!(read(scratch.path(), &boot()).is_err(), "{damaged:?}");
+                assert!(write(scratch.path(), &boot(), &seen(1)).is_err());
+            }
+            std::fs::write(&path, vec![b'x'; 70_000]).unwrap();
+            assert!(matches!(
+                read(scratch.path(), &boot()),
+                Err(HostError::Size { .. })
+            ));
+            std::fs::write(&path, seen(1).to_text(&boot())).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o622)).unwrap();
+            assert!(matches!(
+                read(scratch.path(), &boot()),
+                Err(HostError::Untrusted { .. })
+            ));
+        }
+
+        #[test]
+        fn a_directory_of_others_or_a_held_lock_is_not_used() {
+            if !is_root() {
+                return;
+            }
+            let scratch = tempfile::tempdir().unwrap();
+            let held = lock(scratch.path()).unwrap();
+            assert!(matches!(
+                write(scratch.path(), &boot(), &seen(1)),
+                Err(HostError::Open { .. })
+            ));
+            drop(held);
+            write(scratch.path(), &boot(), &seen(1)).unwrap();
+            std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o777)).unwrap();
+            assert!(matches!(
+                write(scratch.path(), &boot(), &seen(2)),
+                Err(HostError::Untrusted { .. })
+            ));
+        }
+
+        #[test]
+        fn many_at_once_lose_nothing() {
+            if !is_root() {
+                return;
+            }
+            let scratch = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                for seq in 1..=16 {
+                    let path = scratch.path();
+                    scope.spawn(move || write(path, &boot(), &seen(seq)).unwrap());
+                }
+            });
+            assert_eq!(read(scratch.path(), &boot()).unwrap(), seen(16));
+        }
+    }
+}
