@@ -4,6 +4,7 @@
 //! - `cargo xtask test`: everything that must pass, in the order in which it fails fastest.
 //! - `cargo xtask bench`: our shim, all checks on, beside containerd's own.
 //! - `cargo xtask matrix`: the end-to-end suites on each containerd that Debian ships.
+//! - `cargo xtask vm`: the gate in a guest with a measured boot.
 //!
 //! Works as root, or asks sudo for the parts that need it.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod screen;
 mod step;
 mod tally;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -59,6 +61,12 @@ enum Task {
     /// Makes a folder with the root file system of each release below `target/matrix`, which takes
     /// the network, and keeps it for the next time. The results become `docs/compatibility.md`.
     Matrix(matrix::Arguments),
+    /// Boot a guest with Secure Boot, a TPM and a measured boot chain, and try the gate in it
+    ///
+    /// Builds the guest from Debian packages below `target/vm`, which takes the network and some
+    /// 2 GiB, and keeps it for the next time; runs it in software under QEMU, a minute or two for
+    /// each boot. Logs of the last boots stay in `target/vm/boots`.
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +75,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Matrix(arguments) => matrix::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
     };
     done.unwrap_or_else(|failed| {
         screen::say(&format!("xtask: {failed}"));

@@ -55,6 +55,18 @@ const MATRIX: [Package; 2] = [
         &["/usr/share/keyrings/debian-archive-keyring.gpg"],
     ),
 ];
+/// Needed to build and to run a guest, beyond those for root folders.
+const VM: [Package; 7] = [
+    package("qemu-system-x86", &["qemu-system-x86_64"]),
+    package("ovmf", &["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"]),
+    package("mtools", &["mcopy"]),
+    package("dosfstools", &["mkfs.vfat"]),
+    package("gdisk", &["sgdisk"]),
+    package("cpio", &["cpio"]),
+    package("e2fsprogs", &["mke2fs"]),
+];
+/// Comes with QEMU's other packages, or not at all: one from another release keeps them out.
+const QEMU_UTILITIES: (&str, &str) = ("qemu-utils", "qemu-img");
 
 const fn package(name: &'static str, proof: &'static [&'static str]) -> Package {
     Package { name, proof }
@@ -74,6 +86,12 @@ pub(crate) fn provide_for_tests() -> Outcome {
 /// Installs what the tests on other releases need and is missing.
 pub(crate) fn provide_for_matrix() -> Outcome {
     let all: Vec<Package> = RUN.iter().chain(&TEST).chain(&MATRIX).copied().collect();
+    provide(&all, Consent::Given)
+}
+
+/// Installs what a guest needs and is missing.
+pub(crate) fn provide_for_vm() -> Outcome {
+    let all: Vec<Package> = RUN.iter().chain(&MATRIX).chain(&VM).copied().collect();
     provide(&all, Consent::Given)
 }
 
@@ -100,11 +118,37 @@ fn provide(packages: &[Package], consent: Consent) -> Outcome {
         )));
     }
     step::run(apt_get().arg("update"))?;
-    step::run(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(&missing),
-    )
+    install(&missing)
+}
+
+/// Installs packages, and removes none to make room for them.
+fn install(missing: &[&str]) -> Outcome {
+    let line = |also: &[&str]| {
+        let mut line = apt_get();
+        line.args(["install", "--yes", "--no-install-recommends", "--no-remove"]);
+        line.args(also).args(missing);
+        line
+    };
+    let first = step::run(&mut line(&[]));
+    let (utilities, proof) = QEMU_UTILITIES;
+    if first.is_ok() || !missing.contains(&"qemu-system-x86") || find(proof).is_none() {
+        return first;
+    }
+    // A newer one, from backports say, conflicts with this release's QEMU.
+    screen::say(&format!("once more, with this release's '{utilities}'"));
+    let release = release().map_or_else(
+        || utilities.to_owned(),
+        |name| format!("{utilities}/{name}"),
+    );
+    step::run(&mut line(&["--allow-downgrades", &release]))
+}
+
+/// Name of the release that runs here: `VERSION_CODENAME=bookworm`.
+fn release() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
 }
 
 /// apt-get as root, with its chatter kept off standard output.
@@ -158,7 +202,7 @@ impl Package {
 
 #[cfg(test)]
 mod tests {
-    use super::{MATRIX, RUN, TEST, package};
+    use super::{MATRIX, RUN, TEST, VM, package};
 
     #[test]
     fn a_program_or_a_file_shows_that_a_package_is_there() {
@@ -173,6 +217,7 @@ mod tests {
             .iter()
             .chain(&TEST)
             .chain(&MATRIX)
+            .chain(&VM)
             .map(|package| package.name)
             .collect();
         names.sort_unstable();

@@ -77,6 +77,25 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     Err(Failed::Ended { line, status })
 }
 
+/// What `command` prints.
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    let line = line_of(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| Failed::Run {
+            line: line.clone(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Failed::Ended {
+        line,
+        status: output.status,
+    })
+}
+
 /// Runs `command` and shows its output line by line, each also to `watch`. Standard error goes
 /// the same way, because cargo-nextest reports there.
 pub(crate) fn run_watched(command: &mut Command, mut watch: impl FnMut(&str)) -> Outcome {

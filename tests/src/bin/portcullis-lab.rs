@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_tests::failure::Doing;
 use portcullis_tests::node::Node;
 use portcullis_tests::world::{Plan, Root, Shape, World};
-use portcullis_tests::{Failure, bench, demo};
+use portcullis_tests::{Failure, bench, demo, image};
 
 /// Private worlds for tests and for the demo.
 #[derive(Debug, Parser)]
@@ -32,6 +32,11 @@ enum Deed {
     /// The demo's part inside its world; started by `demo`.
     #[command(hide = true)]
     DemoInside(demo::Arguments),
+    /// Write an archive with the container images of the suites.
+    Images {
+        /// The file to write.
+        to: PathBuf,
+    },
     /// Measure our shim beside containerd's own, in a world of its own.
     Bench(bench::Arguments),
     /// The measurements inside their world; started by `bench`.
@@ -88,6 +93,7 @@ fn run(deed: Deed) -> Result<ExitCode, Failure> {
         Deed::Host(arguments) => arguments.run(),
         Deed::Demo(arguments) => demo::run(&arguments),
         Deed::DemoInside(arguments) => demo::run_inside(&arguments),
+        Deed::Images { to } => image::write_archive(&to).map(|()| ExitCode::SUCCESS),
         Deed::Bench(arguments) => bench::run(&arguments),
         Deed::BenchInside(arguments) => bench::run_inside(&arguments),
     }

@@ -1,0 +1,146 @@
+//! `cargo xtask vm`: a guest with a real measured boot, and the gate in it.
+//!
+//! The guest is made from Debian packages: UEFI firmware that enforces Secure Boot, shim, grub,
+//! Debian's kernel, systemd, cgroup v2, AppArmor, IMA, containerd, runc and crun, and Portcullis as
+//! a package would install it. QEMU runs it in software, beside a software TPM; root is needed to
+//! build it only. Each scenario is one boot: its job goes in on one disk and the results come back on another,
+//! and whether what was claimed holds is decided here, outside.
+
+mod disk;
+mod machine;
+mod product;
+mod report;
+mod results;
+mod root;
+mod scenario;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use crate::packages;
+use crate::programs;
+use crate::screen;
+use crate::step::{self, Failed, Outcome, timed};
+use crate::workspace::Workspace;
+
+use machine::Machine;
+use product::Product;
+use report::Report;
+use root::Root;
+use scenario::{Lab, Scenario};
+
+/// Options of the guest.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask vm
+  cargo xtask vm reboot --keep
+  cargo xtask vm --boot-limit 900 --output json | jq '.[] | select(.ok | not)'")]
+pub(crate) struct Arguments {
+    /// Only these scenarios, and the first where they need the host that it enrolls
+    #[arg(value_enum)]
+    scenario: Vec<Scenario>,
+    /// Folder with our programs; default: build them as shipped
+    #[arg(long)]
+    programs: Option<PathBuf>,
+    /// Longest time for one boot, from power on to power off, in seconds
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=7200))]
+    boot_limit: u32,
+    /// Leave the machine, with its disk and its TPM, in target/vm/machine
+    #[arg(long)]
+    keep: bool,
+    /// How to print the outcome: lines for people, or a JSON array of
+    /// `{scenario, claim, observed, ok}`
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Form of the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// One line for each claim.
+    Text,
+    /// JSON, and nothing else, on standard output.
+    Json,
+}
+
+/// Builds what is not built, boots, and says what held; success means that all did.
+pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(Failed::Missing(
+            "the guest is an x86-64 one; no other can be built".to_owned(),
+        ));
+    }
+    let workspace = Workspace::find()?;
+    timed("Debian packages", packages::provide_for_vm)?;
+    let programs = match &arguments.programs {
+        Some(folder) => std::path::absolute(folder).map_err(|source| Failed::File {
+            deed: format!("find '{}'", folder.display()),
+            source,
+        })?,
+        None => timed("programs, as shipped", || programs::build(&workspace))?,
+    };
+    let vm = workspace.target.join("vm");
+    fs::create_dir_all(&vm).map_err(|source| Failed::File {
+        deed: format!("make '{}'", vm.display()),
+        source,
+    })?;
+    let product = Product::find(&workspace, &programs)?;
+    let root = timed("root folder of the guest", || Root::provide(&vm))?;
+    let disk = timed("disk of the guest", || disk::provide(&vm, &root, &product))?;
+    let images = vm.join("images.tar");
+    timed("images of the containers", || {
+        let lab = programs::build_lab(&workspace)?;
+        step::run(Command::new(lab).arg("images").arg(&images))
+    })?;
+    let folder = vm.join("machine");
+    let lab = Lab {
+        machine: timed("a new machine", || {
+            Machine::make(&folder, &disk, arguments.boot_limit)
+        })?,
+        images,
+        boots: vm.join("boots"),
+    };
+    let mut report = Report::default();
+    let mut broken = false;
+    for scenario in Scenario::plan(&arguments.scenario) {
+        let done = timed(&format!("boot '{scenario}'"), || {
+            scenario.run(&lab, &mut report)
+        });
+        if let Err(failed) = done {
+            report.check(
+                scenario,
+                "the guest boots and powers off",
+                false,
+                &failed.to_string(),
+            );
+            broken = true;
+            // The boots after it need the host as it would have left it.
+            break;
+        }
+    }
+    if arguments.keep {
+        screen::say(&format!("the machine is left in '{}'", folder.display()));
+    } else {
+        root::remove(&[&folder])?;
+    }
+    match arguments.output {
+        Output::Text => {
+            screen::print(report.text().trim_end());
+            let (held, not) = report.counts();
+            screen::print(&format!("{held} held, {not} did not"));
+        }
+        Output::Json => screen::print(&format!("{:#}", report.json())),
+    }
+    let good = report.all_held() && !broken;
+    if !good {
+        let boots = lab.boots.display();
+        screen::say(&format!("logs of the boots are in '{boots}'"));
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

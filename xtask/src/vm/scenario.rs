@@ -1,0 +1,128 @@
+//! What is done with the guest: each scenario is one boot.
+
+mod command_line;
+mod reboot;
+mod trusted;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::machine::Machine;
+use super::report::Report;
+use super::results::{Results, Step};
+use super::root::{remove, write};
+use crate::step::{Failed, Outcome};
+
+/// One boot, and what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// Enroll the host as the README says; then containers start.
+    Trusted,
+    /// The same machine, booted again: a verdict of the first boot is worth nothing.
+    Reboot,
+    /// The same machine with AppArmor off on the kernel's command line: nothing starts.
+    CommandLine,
+}
+
+/// The machine of the scenarios, and where their files go.
+#[derive(Debug)]
+pub(super) struct Lab {
+    /// The machine.
+    pub(super) machine: Machine,
+    /// Archive with the container images.
+    pub(super) images: PathBuf,
+    /// Folder with one folder for each boot.
+    pub(super) boots: PathBuf,
+}
+
+// === impl Scenario ===
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trusted => "trusted",
+            Self::Reboot => "reboot",
+            Self::CommandLine => "command-line",
+        })
+    }
+}
+
+impl Scenario {
+    /// All of them, in the order of the boots.
+    pub(super) const ALL: [Self; 3] = [Self::Trusted, Self::Reboot, Self::CommandLine];
+
+    /// Those to run if `chosen` were asked for; none means all. The boots after the first need
+    /// the host that the first enrolled.
+    pub(super) fn plan(chosen: &[Self]) -> Vec<Self> {
+        let enrolled = [Self::Reboot, Self::CommandLine];
+        let needs_first = enrolled.iter().any(|one| chosen.contains(one));
+        Self::ALL
+            .into_iter()
+            .filter(|one| {
+                chosen.is_empty() || chosen.contains(one) || (*one == Self::Trusted && needs_first)
+            })
+            .collect()
+    }
+
+    /// Carries it out and notes what held.
+    pub(super) fn run(self, lab: &Lab, report: &mut Report) -> Outcome {
+        match self {
+            Self::Trusted => trusted::run(lab, report),
+            Self::Reboot => reboot::run(lab, report),
+            Self::CommandLine => command_line::run(lab, report),
+        }
+    }
+}
+
+// === impl Lab ===
+
+impl Lab {
+    /// Folder of a scenario's boot.
+    fn folder(&self, scenario: Scenario) -> PathBuf {
+        self.boots.join(scenario.to_string())
+    }
+
+    /// What an earlier boot has handed back.
+    fn results(&self, scenario: Scenario) -> Results {
+        Results::of(self.folder(scenario).join("results"))
+    }
+
+    /// Boots the machine with `script` and `files` as its job.
+    fn boot(&self, scenario: Scenario, script: &str, files: &[&Path]) -> Outcome<Results> {
+        let folder = self.folder(scenario);
+        remove(&[&folder])?;
+        let inside = folder.join("files");
+        fs::create_dir_all(&inside).map_err(|source| Failed::File {
+            deed: format!("make '{}'", inside.display()),
+            source,
+        })?;
+        write(&inside.join("run.sh"), script)?;
+        for file in files.iter().chain([&self.images.as_path()]) {
+            let to = inside.join(file.file_name().unwrap_or_default());
+            fs::copy(file, &to).map_err(|source| Failed::File {
+                deed: format!("copy '{}'", file.display()),
+                source,
+            })?;
+        }
+        self.machine.boot(&folder)
+    }
+}
+
+/// PCRs that the boot chain determines; 10, of IMA, moves while the machine runs.
+const BOOT_PCRS: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/// Notes that a step had to end well.
+fn must_succeed(report: &mut Report, scenario: Scenario, claim: &str, step: &Step) {
+    report.check(scenario, claim, step.succeeded(), &step.summary());
+}
+
+/// Notes that a container had to be refused with `code`.
+fn must_refuse(report: &mut Report, scenario: Scenario, claim: &str, (step, code): (&Step, &str)) {
+    report.check(
+        scenario,
+        claim,
+        step.refusal() == Some(code),
+        &step.summary(),
+    );
+}
