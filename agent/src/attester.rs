@@ -52,6 +52,7 @@ pub(crate) fn collect(
         ak_public: challenge.identity.ak_public.clone(),
         quote,
         pcrs,
+        event_log: None,
         tag_slot,
         tag_document: challenge.tag_document,
     })

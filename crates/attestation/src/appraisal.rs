@@ -6,6 +6,9 @@
 //! against it.
 
 mod boot;
+mod event_rules;
+mod measured;
+mod secure_boot;
 mod tag_slot;
 
 use std::collections::BTreeMap;
@@ -103,8 +106,8 @@ pub fn appraise(
             findings.push(finding);
             None
         }
-        None => match boot::match_state(&evidence.pcrs, &valid) {
-            Ok(name) => Some(name.to_owned()),
+        None => match boot::match_state(evidence, &valid) {
+            Ok(state) => Some(state.name.clone()),
             Err(differences) => {
                 findings.extend(differences);
                 None

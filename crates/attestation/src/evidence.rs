@@ -28,6 +28,8 @@ pub struct Evidence {
     pub quote: SignedAttest,
     /// The values behind the quote's digest, same bank and selection.
     pub pcrs: PcrValues,
+    /// The firmware's event log, if the kernel has one; read after the quote.
+    pub event_log: Option<Vec<u8>>,
     /// The asset tag's NV index, if it is defined.
     pub tag_slot: Option<TagSlot>,
     /// The tag document, if there is one.

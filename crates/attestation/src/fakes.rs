@@ -185,6 +185,7 @@ impl FakeTpm {
             ak_public: self.ak_public(),
             quote: self.signed(self.quote_message(&extra_data)),
             pcrs: self.pcrs.clone(),
+            event_log: None,
             tag_slot: None,
             tag_document: None,
         }

@@ -16,7 +16,7 @@ pub struct Finding {
 }
 
 /// Every code an appraisal may use, in alphabetic order.
-pub const CODES: [&str; 17] = [
+pub const CODES: [&str; 25] = [
     "ak-unknown",
     "asset-tag-expired",
     "asset-tag-malformed",
@@ -24,16 +24,24 @@ pub const CODES: [&str; 17] = [
     "asset-tag-missing",
     "asset-tag-signature-invalid",
     "asset-tag-tampered",
+    "event-log-malformed",
+    "event-log-mismatch",
+    "event-log-missing",
+    "event-missing",
+    "event-unexpected",
     "evidence-malformed",
     "nonce-mismatch",
     "pcr-bank-missing",
     "pcr-mismatch",
+    "pcr-uncovered",
     "quote-selection-short",
     "quote-signature-invalid",
     "reference-values-expired",
     "reference-values-malformed",
     "reference-values-missing",
     "reference-values-signature-invalid",
+    "secure-boot-key-unknown",
+    "secure-boot-off",
 ];
 
 // === impl Finding ===

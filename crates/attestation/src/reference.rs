@@ -1,5 +1,6 @@
 //! Reference values: the operator's signed list of approved boot states and known TPMs.
 
+mod capture;
 mod event_rules;
 
 pub use event_rules::{EventRules, PcrRules, SecureBootRules, Step, note_of};

@@ -148,6 +148,22 @@ codes! {
         "the quote is of another bank than the reference values" => "set 'pcr_bank=' as the reference values have it";
     PcrMismatch "pcr-mismatch" Refused "NIST SP 800-190 4.6",
         "a PCR holds a value that no reference value approves" => "boot an approved state, or sign this one as a reference value";
+    PcrUncovered "pcr-uncovered" Refused "NIST SP 800-190 4.6",
+        "a PCR is quoted about which the rules of a boot state say nothing" => "add it to the reference values, or take it out of 'pcrs='";
+    EventLogMissing "event-log-missing" Refused "TCG PFP 10",
+        "the kernel has no event log to hold against the rules of a boot state" => "see 'portcullis reference events', or sign exact PCR values";
+    EventLogMalformed "event-log-malformed" Refused "TCG PFP 10",
+        "the event log cannot be read" => "see 'portcullis reference events'";
+    EventLogMismatch "event-log-mismatch" Refused "TCG PFP 10",
+        "the event log does not give the value of a quoted PCR" => "find what extended the PCR, then reboot the node";
+    EventUnexpected "event-unexpected" Refused "NIST SP 800-190 4.6",
+        "something was measured that no rule of the boot state allows" => "boot an approved state, or sign this one as a reference value";
+    EventMissing "event-missing" Refused "NIST SP 800-190 4.6",
+        "something was not measured that the boot state asks for" => "boot an approved state, or sign this one as a reference value";
+    SecureBootOff "secure-boot-off" Refused "NIST SP 800-190 4.6",
+        "the firmware did not measure that Secure Boot is on" => "switch Secure Boot on in the firmware";
+    SecureBootKeyUnknown "secure-boot-key-unknown" Refused "NIST SP 800-190 4.6",
+        "Secure Boot rests on keys that no rule of the boot state allows" => "restore the keys, or sign these as reference values";
     ReferenceValuesMissing "reference-values-missing" Undecided "RFC 9334 8.3",
         "there are no reference values to appraise with" => "sign some with 'portcullis reference sign'";
     ReferenceValuesMalformed "reference-values-malformed" Refused "RFC 9334 8.3",

@@ -1,30 +1,29 @@
-//! Matching of quoted PCRs with approved boot states.
+//! Matching of the evidence with approved boot states.
 
+use super::event_rules;
+use super::measured::Measured;
+use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::hex;
-use crate::pcr::PcrValues;
-use crate::reference::{BootState, Reference};
+use crate::pcr::{PcrIndex, PcrValues};
+use crate::reference::{BootState, EventRules, Reference};
 
-/// The name of a boot state all of whose values were quoted, or why there is none.
+/// The boot state all of whose demands are met, or why there is none.
 ///
 /// The findings speak of the state that comes nearest, since the operator most likely meant that
-/// one: the PCRs that differ, or else those the quote does not cover.
+/// one: the PCRs and events that differ, or else what the quote does not cover.
 pub(super) fn match_state<'a>(
-    pcrs: &PcrValues,
+    evidence: &Evidence,
     references: &[&'a Reference],
-) -> Result<&'a str, Vec<Finding>> {
-    let bank = pcrs.bank();
-    let states: Vec<(&BootState, &PcrValues)> = references
+) -> Result<&'a BootState, Vec<Finding>> {
+    let bank = evidence.pcrs.bank();
+    let measured = Measured::read(evidence);
+    let nearest = references
         .iter()
         .flat_map(|one| &one.values.boot_states)
-        // No event log is appraised yet, and rules that nobody checked are not met.
-        .filter(|state| state.events.is_empty())
-        .filter_map(|state| Some((state, state.bank(bank)?)))
-        .collect();
-    let nearest = states
-        .into_iter()
-        .map(|(state, approved)| Comparison::of(state, approved, pcrs))
-        .min_by_key(|comparison| comparison.distance());
+        .filter(|state| state.bank(bank).is_some() || state.event_rules(bank).is_some())
+        .map(|state| Comparison::of(state, &evidence.pcrs, &measured))
+        .min_by_key(Comparison::distance);
     match nearest {
         None => Err(vec![Finding::new(
             "pcr-bank-missing",
@@ -32,41 +31,85 @@ pub(super) fn match_state<'a>(
             format!("a boot state with PCR values of bank {bank}"),
             "none",
         )]),
-        Some(comparison) if comparison.distance() == 0 => Ok(&comparison.state.name),
-        Some(comparison) => Err(comparison.findings(pcrs)),
+        Some(comparison) if comparison.distance() == 0 => Ok(comparison.state),
+        Some(comparison) => Err(comparison.findings(&evidence.pcrs)),
     }
 }
 
 struct Comparison<'a> {
     state: &'a BootState,
+    /// One for each thing that differs.
     differing: Vec<Finding>,
-    not_quoted: Vec<String>,
+    /// PCRs that the state speaks of and the quote does not.
+    not_quoted: Vec<PcrIndex>,
 }
 
 // === impl Comparison ===
 
 impl<'a> Comparison<'a> {
-    fn of(state: &'a BootState, approved: &PcrValues, quoted: &PcrValues) -> Self {
+    fn of(state: &'a BootState, quoted: &PcrValues, measured: &Measured<'_>) -> Self {
+        let mut comparison = Self {
+            state,
+            differing: Vec::new(),
+            not_quoted: Vec::new(),
+        };
+        if let Some(approved) = state.bank(quoted.bank()) {
+            comparison.compare_values(approved, quoted);
+        }
+        if let Some(rules) = state.event_rules(quoted.bank()) {
+            comparison.compare_events(rules, quoted, measured);
+        }
+        comparison
+    }
+
+    fn compare_values(&mut self, approved: &PcrValues, quoted: &PcrValues) {
         let bank = approved.bank();
-        let mut differing = Vec::new();
-        let mut not_quoted = Vec::new();
         for (pcr, value) in approved.iter() {
             match quoted.value(pcr) {
-                None => not_quoted.push(pcr.to_string()),
+                None => self.not_quoted.push(pcr),
                 Some(found) if found == value => {}
-                Some(found) => differing.push(Finding::new(
+                Some(found) => self.differing.push(Finding::new(
                     "pcr-mismatch",
                     format!("PCR {pcr} ({bank})"),
-                    format!("{} of boot state '{}'", hex::encode(value), state.name),
+                    format!("{} of boot state '{}'", hex::encode(value), self.state.name),
                     hex::encode(found),
                 )),
             }
         }
-        Self {
-            state,
-            differing,
-            not_quoted,
+    }
+
+    fn compare_events(&mut self, rules: &EventRules, quoted: &PcrValues, measured: &Measured<'_>) {
+        let bank = rules.bank;
+        let seven = rules.secure_boot.iter().filter_map(|_| PcrIndex::new(7));
+        let about: Vec<PcrIndex> = rules.pcrs.keys().copied().chain(seven).collect();
+        let is_quoted = |pcr: &PcrIndex| quoted.value(*pcr).is_some();
+        for pcr in about.iter().filter(|pcr| !is_quoted(pcr)) {
+            if !self.not_quoted.contains(pcr) {
+                self.not_quoted.push(*pcr);
+            }
         }
+        self.not_quoted.sort_unstable();
+        // Whoever rules events says what a boot is; a PCR that nothing is said about would be a
+        // part of the boot that nobody approved.
+        for (pcr, value) in quoted.iter() {
+            if !self.state.covers(bank, pcr) {
+                self.differing.push(Finding::new(
+                    "pcr-uncovered",
+                    format!("PCR {pcr} ({bank})"),
+                    format!("a value or rules in boot state '{}'", self.state.name),
+                    format!("none for {}", hex::encode(value)),
+                ));
+            }
+        }
+        let proven = match measured.log(&self.state.name) {
+            Ok(log) => log,
+            Err(finding) => {
+                self.differing.push(finding);
+                return;
+            }
+        };
+        let found = event_rules::findings(rules, &self.state.name, quoted, proven);
+        self.differing.extend(found);
     }
 
     const fn distance(&self) -> usize {
@@ -77,13 +120,11 @@ impl<'a> Comparison<'a> {
         let mut findings = self.differing;
         if !self.not_quoted.is_empty() {
             let name = &self.state.name;
+            let missing: Vec<String> = self.not_quoted.iter().map(PcrIndex::to_string).collect();
             findings.push(Finding::new(
                 "quote-selection-short",
                 format!("quote ({})", quoted.bank()),
-                format!(
-                    "also PCR {} of boot state '{name}'",
-                    self.not_quoted.join(",")
-                ),
+                format!("also PCR {} of boot state '{name}'", missing.join(",")),
                 format!("PCR {}", quoted.selection()),
             ));
         }

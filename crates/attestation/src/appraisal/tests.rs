@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 mod asset_tag;
 mod boot_states;
+mod events;
 mod quote;
 mod references;
 
