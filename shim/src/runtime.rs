@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use serde::Deserialize;
 use ttrpc::Code;
 
 use crate::bundle::{self, write_private};
 use crate::options::RuntimeOptions;
 use crate::stdio::ChildStreams;
 use crate::sys;
+
+mod log;
 
 /// Root of the runtime's state; the namespace is appended, as the stock shim does.
 const STATE_ROOT: &str = "/run/containerd/runc";
@@ -25,9 +26,6 @@ pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 /// Most bytes read of a runtime's log.
 const MAX_LOG_BYTES: u64 = 64 * 1024;
-
-/// Most bytes of a runtime's message passed on.
-const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// How to call the runtime for one container.
 #[derive(Debug, Clone)]
@@ -118,15 +116,6 @@ pub(crate) enum RuntimeError {
         /// The file.
         path: PathBuf,
     },
-}
-
-/// One line of the runtime's JSON log.
-#[derive(Deserialize)]
-struct LogLine {
-    #[serde(default)]
-    level: String,
-    #[serde(default)]
-    msg: String,
 }
 
 // === impl Runtime ===
@@ -332,16 +321,10 @@ impl Call {
         Ok(path)
     }
 
-    /// The last error line of the log, else the exit status.
+    /// The last error in the log, else the exit status.
     fn message(&self, status: ExitStatus) -> String {
         let log = bundle::read(&self.files.log, MAX_LOG_BYTES).unwrap_or_default();
-        let last = log
-            .split(|&byte| byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<LogLine>(line).ok())
-            .rfind(|line| line.level == "error");
-        let message = last.map_or_else(|| status.to_string(), |line| line.msg);
-        let one_line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        one_line.chars().take(MAX_MESSAGE_BYTES).collect()
+        log::last_error(&log).unwrap_or_else(|| status.to_string())
     }
 }
 
