@@ -111,7 +111,11 @@ pub(crate) fn limit(dir: &Path, file: &str) -> u64 {
 
 /// A file of `name value` lines; what is missing is zero.
 pub(crate) fn table(dir: &Path, file: &str) -> BTreeMap<String, u64> {
-    let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+    read_table(&fs::read_to_string(dir.join(file)).unwrap_or_default())
+}
+
+/// What such a file says.
+pub(crate) fn read_table(text: &str) -> BTreeMap<String, u64> {
     text.lines()
         .filter_map(|line| {
             let (name, value) = line.split_once(' ')?;

@@ -1,30 +1,49 @@
 //! Out-of-memory kills in a container, told to containerd as they happen.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::uio::pread;
 use nix::unistd::read;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use crate::cgroup::{Cgroup, table};
+use crate::cgroup::{Cgroup, read_table};
 use crate::sys;
+
+/// Where version 2 counts kills, among other things, and under which name.
+const COUNTER: (&str, &str) = ("memory.events", "oom_kill");
+
+/// Most bytes read of a counting file, which has a line for each of a few names.
+const MAX_COUNTER_BYTES: usize = 1024;
 
 /// Watches a cgroup until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OomWatch(JoinHandle<()>);
 
-/// What tells of a kill.
-enum Source {
-    /// Version 1: an event descriptor, counted up at each kill and when the cgroup goes away.
-    Events(PathBuf),
-    /// Version 2: changes of `memory.events`, which counts kills among other things.
-    Counter(PathBuf),
+/// Version 1: an event descriptor, counted up at each kill and when the cgroup goes away.
+struct Kills {
+    event: AsyncFd<OwnedFd>,
+    dir: PathBuf,
+}
+
+/// Version 2: a number in a file of the cgroup, whose changes the kernel tells those who hold it
+/// open. To be told, a reader has to read it: that is what its next change is measured from.
+///
+/// Not by inotify, which the kernel takes some 15 ms to close: the one thread of this process
+/// would stand still at the end of each container.
+///
+/// # Source
+///
+/// Linux, `Documentation/admin-guide/cgroup-v2.rst`, "Basic Operations": poll events;
+/// `fs/kernfs/file.c`, `kernfs_generic_poll`.
+struct Counter {
+    file: AsyncFd<OwnedFd>,
+    key: &'static str,
 }
 
 // === impl OomWatch ===
@@ -41,21 +60,25 @@ impl OomWatch {
         cgroup: &Cgroup,
         tell: impl Fn() + Send + 'static,
     ) -> io::Result<Option<Self>> {
-        let (fd, source) = match cgroup {
+        // A cgroup that is gone ends the watch.
+        let watch = match cgroup {
             Cgroup::V1(controllers) => match controllers.get("memory") {
-                Some(dir) => (version_1(dir)?, Source::Events(dir.clone())),
+                Some(dir) => {
+                    let kills = Kills::of(dir)?;
+                    tokio::spawn(async move { drop(kills.forward(tell).await) })
+                }
                 None => return Ok(None),
             },
-            Cgroup::V2(dir) if dir.join("memory.events").exists() => {
-                (version_2(dir)?, Source::Counter(dir.clone()))
-            }
-            Cgroup::V2(_) => return Ok(None),
+            Cgroup::V2(dir) => match Counter::open(dir, COUNTER) {
+                Ok(counter) => {
+                    let counted = counter.read()?;
+                    tokio::spawn(async move { drop(counter.forward(counted, tell).await) })
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            },
         };
-        let fd = sys::watch(fd, Interest::READABLE)?;
-        Ok(Some(Self(tokio::spawn(async move {
-            // A cgroup that is gone ends the watch.
-            drop(forward(fd, source, tell).await);
-        }))))
+        Ok(Some(Self(watch)))
     }
 }
 
@@ -65,87 +88,73 @@ impl Drop for OomWatch {
     }
 }
 
-async fn forward(fd: AsyncFd<OwnedFd>, source: Source, tell: impl Fn()) -> io::Result<()> {
-    let mut kills = source.kills();
-    let mut buffer = [0; 1024];
-    loop {
-        let ready = fd.readable().await?.try_io(|fd| Ok(read(fd, &mut buffer)?));
-        match ready {
-            Ok(read) => drop(read?),
-            Err(_would_block) => continue,
-        }
-        match &source {
-            Source::Events(dir) if dir.join("cgroup.procs").exists() => tell(),
-            Source::Events(_) => return Ok(()),
-            Source::Counter(_) => {
-                let now = source.kills();
-                if now > kills {
-                    tell();
-                }
-                kills = now;
+// === impl Kills ===
+
+impl Kills {
+    /// Registers an event descriptor: `cgroup.event_control` takes its number and that of the
+    /// file.
+    fn of(dir: &Path) -> io::Result<Self> {
+        let control = File::open(dir.join("memory.oom_control"))?;
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let mut register = OpenOptions::new()
+            .write(true)
+            .open(dir.join("cgroup.event_control"))?;
+        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        register.write_all(line.as_bytes())?;
+        Ok(Self {
+            event: sys::watch(event.into(), Interest::READABLE)?,
+            dir: dir.to_owned(),
+        })
+    }
+
+    async fn forward(self, tell: impl Fn()) -> io::Result<()> {
+        let mut count = [0; 8];
+        loop {
+            let mut ready = self.event.readable().await?;
+            match ready.try_io(|event| Ok(read(event, &mut count)?)) {
+                Ok(read) => drop(read?),
+                Err(_would_block) => continue,
             }
+            if !self.dir.join("cgroup.procs").exists() {
+                return Ok(());
+            }
+            tell();
         }
     }
 }
 
-/// Registers an event descriptor: `cgroup.event_control` takes its number and that of the file.
-fn version_1(dir: &Path) -> io::Result<OwnedFd> {
-    let control = fs::File::open(dir.join("memory.oom_control"))?;
-    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let mut register = OpenOptions::new()
-        .write(true)
-        .open(dir.join("cgroup.event_control"))?;
-    let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-    register.write_all(line.as_bytes())?;
-    Ok(event.into())
-}
+// === impl Counter ===
 
-fn version_2(dir: &Path) -> io::Result<OwnedFd> {
-    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    inotify.add_watch(&dir.join("memory.events"), AddWatchFlags::IN_MODIFY)?;
-    Ok(inotify.into())
-}
+impl Counter {
+    /// Opens the file of `dir` that has the number `key`.
+    fn open(dir: &Path, (file, key): (&str, &'static str)) -> io::Result<Self> {
+        let file = File::open(dir.join(file))?;
+        let file = sys::watch(file.into(), Interest::PRIORITY)?;
+        Ok(Self { file, key })
+    }
 
-// === impl Source ===
+    /// The number now; one that is not there counts as 0.
+    fn read(&self) -> io::Result<u64> {
+        let mut text = [0; MAX_COUNTER_BYTES];
+        let length = pread(self.file.get_ref(), &mut text, 0)?;
+        let text = text.get(..length).unwrap_or_default();
+        let table = read_table(&String::from_utf8_lossy(text));
+        Ok(table.get(self.key).copied().unwrap_or(0))
+    }
 
-impl Source {
-    /// Kills so far, where they are counted.
-    fn kills(&self) -> u64 {
-        match self {
-            Self::Events(_) => 0,
-            Self::Counter(dir) => table(dir, "memory.events")
-                .get("oom_kill")
-                .copied()
-                .unwrap_or(0),
+    /// Calls `tell` when the number is higher than `counted`, then when it is higher again.
+    async fn forward(self, mut counted: u64, tell: impl Fn()) -> io::Result<()> {
+        loop {
+            // Cleared before the number is read: a change in between is told again.
+            self.file.ready(Interest::PRIORITY).await?.clear_ready();
+            let now = self.read()?;
+            if now > counted {
+                tell();
+            }
+            counted = now;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn tells_of_a_kill_and_not_of_other_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("memory.events");
-        fs::write(&file, "max 0\noom_kill 0\n").unwrap();
-        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let cgroup = Cgroup::V2(dir.path().to_owned());
-        let _watch = OomWatch::start(&cgroup, move || sender.send(()).unwrap())
-            .unwrap()
-            .unwrap();
-        fs::write(&file, "max 7\noom_kill 0\n").unwrap();
-        tokio::task::yield_now().await;
-        assert!(told.try_recv().is_err());
-        fs::write(&file, "max 7\noom_kill 1\n").unwrap();
-        assert_eq!(told.recv().await, Some(()));
-    }
-
-    #[tokio::test]
-    async fn has_nothing_to_watch_without_a_memory_controller() {
-        let dir = tempfile::tempdir().unwrap();
-        let cgroup = Cgroup::V2(dir.path().to_owned());
-        assert!(OomWatch::start(&cgroup, || ()).unwrap().is_none());
-    }
-}
+mod tests;
