@@ -1,18 +1,22 @@
 //! What an operator asks of the TPM: keys, values for reference values, and the asset tag.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use portcullis_attestation::nonce::Nonce;
 use portcullis_attestation::{hex, tag};
 use portcullis_client::AgentError;
-use portcullis_client::method::{CaptureReply, EnrollReply, PcrValue, ProvisionTagReply};
+use portcullis_client::method::{
+    CaptureReply, EnrollReply, EvidenceReply, PcrValue, ProvisionTagReply,
+};
 use portcullis_config::paths;
 use portcullis_tpm::{Deadline, Failure, Identity, TpmError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::attester::PATIENCE;
+use crate::attester::{self, Challenge, PATIENCE};
 use crate::cycle::tpm_answer;
 use crate::enrollment::Enrollment;
-use crate::tpm_thread::TpmThread;
+use crate::tpm_thread::{TpmThread, serve_waiting};
 use crate::{atomic_file, boot, log};
 
 /// What a key is tried on.
@@ -43,7 +47,7 @@ impl TpmThread {
             ak_name: enrollment.ak_name.to_string(),
             verdict_key: match enrollment.verdict_key() {
                 Value::Object(members) => members,
-                _ => serde_json::Map::new(),
+                _ => Map::new(),
             },
         })
     }
@@ -111,6 +115,32 @@ impl TpmThread {
             pcrs: values.collect(),
             boot_id: boot_id.to_string(),
         })
+    }
+
+    /// Collects evidence in answer to a verifier's `nonce`.
+    pub(crate) fn evidence(&mut self, nonce: Nonce) -> Result<EvidenceReply, AgentError> {
+        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
+        let boot_id = boot::id().map_err(|error| AgentError::TpmFailed {
+            reason: format!("cannot read the kernel's boot id: {error}"),
+        })?;
+        let challenge = Challenge {
+            identity: &identity,
+            selection: self.node.config.agent.pcrs,
+            nonce,
+            boot_id,
+            tag_document: self.node.published().tag_document.clone(),
+        };
+        let node = Arc::clone(&self.node);
+        let evidence = attester::collect(&mut self.tpm, challenge, &mut |tpm| {
+            serve_waiting(tpm, &node);
+        })
+        .map_err(|error| tpm_answer(&error))?;
+        match evidence.to_json() {
+            Value::Object(evidence) => Ok(EvidenceReply { evidence }),
+            _ => Ok(EvidenceReply {
+                evidence: Map::new(),
+            }),
+        }
     }
 
     /// Writes the digest of `document` to the TPM and keeps the document, if it is a valid tag of

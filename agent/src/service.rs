@@ -3,8 +3,9 @@
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use portcullis_attestation::nonce::Nonce;
 use portcullis_client::method::{
-    Attest, Capture, Enroll, Explain, ExplainReply, InterfaceDescription,
+    Attest, Capture, Enroll, Evidence, EvidenceReply, Explain, ExplainReply, InterfaceDescription,
     InterfaceDescriptionReply, ProvisionTag, Record, RecordReply, ServiceInfo, ServiceInfoReply,
     Status, StatusReply,
 };
@@ -41,6 +42,7 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         Call::Attest(_) => reply::<Attest>(run(node, Job::Attest)),
         Call::Enroll(_) => reply::<Enroll>(run(node, Job::Enroll)),
         Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
+        Call::Evidence(call) => reply::<Evidence>(evidence(node, &call.nonce)),
         Call::ProvisionTag(call) => {
             reply::<ProvisionTag>(run(node, |answer| Job::ProvisionTag(call.document, answer)))
         }
@@ -95,6 +97,13 @@ fn snapshot(node: &Node, deadline_ms: u64, arrived: Instant) -> Vec<u8> {
         Err(RecvTimeoutError::Timeout) => encode_error(&AgentError::TpmTimeout { deadline_ms }),
         Err(RecvTimeoutError::Disconnected) => encode_error(&AgentError::Busy {}),
     }
+}
+
+fn evidence(node: &Node, nonce: &str) -> Result<EvidenceReply, AgentError> {
+    let nonce = Nonce::parse(nonce).ok_or_else(|| AgentError::InvalidParameter {
+        parameter: "nonce: expected 32 bytes in base64url".to_owned(),
+    })?;
+    run(node, |answer| Job::Evidence(nonce, answer))
 }
 
 /// Has a job done and waits for it.

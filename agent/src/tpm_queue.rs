@@ -8,8 +8,11 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_attestation::nonce::Nonce;
 use portcullis_client::AgentError;
-use portcullis_client::method::{AttestReply, CaptureReply, EnrollReply, ProvisionTagReply};
+use portcullis_client::method::{
+    AttestReply, CaptureReply, EnrollReply, EvidenceReply, ProvisionTagReply,
+};
 
 /// Operators' calls that may wait; more than that is a loop gone wild.
 const JOB_LIMIT: usize = 16;
@@ -37,6 +40,8 @@ pub(crate) enum Job {
     Enroll(Answer<EnrollReply>),
     /// Read PCRs for reference values.
     Capture(Answer<CaptureReply>),
+    /// Collect evidence for another verifier.
+    Evidence(Nonce, Answer<EvidenceReply>),
     /// Write a tag document's digest.
     ProvisionTag(String, Answer<ProvisionTagReply>),
 }

@@ -98,6 +98,7 @@ impl TpmThread {
             Job::Attest(answer) => drop(answer.send(self.attest_on_demand())),
             Job::Enroll(answer) => drop(answer.send(self.enroll())),
             Job::Capture(answer) => drop(answer.send(self.capture())),
+            Job::Evidence(nonce, answer) => drop(answer.send(self.evidence(nonce))),
             Job::ProvisionTag(document, answer) => {
                 drop(answer.send(self.provision_tag(document)));
             }
@@ -194,12 +195,7 @@ impl TpmThread {
             &node.config,
             (&enrollment, &identity),
             tag_document,
-            &mut |tpm| {
-                let waiters = node.queue.take_snapshots();
-                if !waiters.is_empty() {
-                    read_for(tpm, &node, &waiters);
-                }
-            },
+            &mut |tpm| serve_waiting(tpm, &node),
         )
     }
 
@@ -211,6 +207,14 @@ impl TpmThread {
         let identity = self.tpm.identity(&Deadline::within(PATIENCE))?;
         self.identity = Some(identity.clone());
         Ok(identity)
+    }
+}
+
+/// Answers the launches that wait, in the middle of something longer.
+pub(crate) fn serve_waiting(tpm: &mut Tpm, node: &Node) {
+    let waiters = node.queue.take_snapshots();
+    if !waiters.is_empty() {
+        read_for(tpm, node, &waiters);
     }
 }
 

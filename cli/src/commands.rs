@@ -4,6 +4,7 @@ mod attest;
 mod check;
 mod doctor;
 mod enroll;
+mod evidence;
 mod explain;
 mod keys;
 mod reference;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     /// Look at verdicts.
     #[command(subcommand)]
     Verdict(verdict::VerdictCommand),
+    Evidence(evidence::EvidenceArguments),
     Explain(explain::ExplainArguments),
     Check(check::CheckArguments),
     Doctor(doctor::DoctorArguments),
@@ -49,6 +51,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Attest(arguments) => attest::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Verdict(command) => verdict::run(command),
+        Command::Evidence(arguments) => evidence::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),

@@ -1,5 +1,7 @@
 //! What the attester collects for one appraisal. Nothing in it is believed before that.
 
+mod json;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::attest::SignedAttest;
@@ -7,6 +9,8 @@ use crate::boot_id::BootId;
 use crate::nonce::Nonce;
 use crate::pcr::PcrValues;
 use crate::ueid::Ueid;
+
+pub use json::EvidenceError;
 
 /// Sets our qualifying data apart from any other use of the AK.
 const LABEL: &[u8] = b"portcullis-quote-v1";

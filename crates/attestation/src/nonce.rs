@@ -17,6 +17,12 @@ impl Nonce {
         Self(bytes)
     }
 
+    /// Reads base64url without padding, as [`fmt::Display`] writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        base64url::decode_array(text).map(Self)
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

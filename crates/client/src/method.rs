@@ -164,6 +164,13 @@ method!(
     Capture, "dev.portcullis.Agent.Capture", {}, CaptureReply
 );
 method!(
+    /// Collects evidence for a verifier that is not the agent.
+    Evidence, "dev.portcullis.Agent.Evidence", {
+        /// The verifier's challenge: 32 bytes, base64url.
+        nonce: String
+    }, EvidenceReply
+);
+method!(
     /// Stores an asset tag and writes its digest to the TPM.
     ProvisionTag, "dev.portcullis.Agent.ProvisionTag", {
         /// The tag document, a compact JWS.
@@ -245,6 +252,13 @@ pub struct CaptureReply {
     pub boot_id: String,
 }
 
+/// Answer to [`Evidence`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceReply {
+    /// As `portcullis_attestation::evidence` reads it.
+    pub evidence: Map<String, Value>,
+}
+
 /// Answer to [`ProvisionTag`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisionTagReply {
@@ -311,6 +325,8 @@ pub enum Call {
     Enroll(Enroll),
     /// `dev.portcullis.Agent.Capture`
     Capture(Capture),
+    /// `dev.portcullis.Agent.Evidence`
+    Evidence(Evidence),
     /// `dev.portcullis.Agent.ProvisionTag`
     ProvisionTag(ProvisionTag),
     /// `org.varlink.service.GetInfo`
@@ -372,6 +388,7 @@ impl Call {
             Attest::NAME => fields(parameters).map(Self::Attest),
             Enroll::NAME => fields(parameters).map(Self::Enroll),
             Capture::NAME => fields(parameters).map(Self::Capture),
+            Evidence::NAME => fields(parameters).map(Self::Evidence),
             ProvisionTag::NAME => fields(parameters).map(Self::ProvisionTag),
             ServiceInfo::NAME => fields(parameters).map(Self::ServiceInfo),
             InterfaceDescription::NAME => fields(parameters).map(Self::InterfaceDescription),

@@ -6,8 +6,8 @@
 )]
 
 use portcullis_client::method::{
-    Attest, Call, CallError, Capture, Enroll, Explain, InterfaceDescription, ProvisionTag, Record,
-    ServiceInfo, Snapshot, Status,
+    Attest, Call, CallError, Capture, Enroll, Evidence, Explain, InterfaceDescription,
+    ProvisionTag, Record, ServiceInfo, Snapshot, Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -52,6 +52,9 @@ fn all_calls() -> Vec<Value> {
         wire_call(&Attest {}),
         wire_call(&Enroll {}),
         wire_call(&Capture {}),
+        wire_call(&Evidence {
+            nonce: "AA".to_owned(),
+        }),
         wire_call(&ProvisionTag {
             document: "a.b.c".to_owned(),
         }),

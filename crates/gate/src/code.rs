@@ -164,6 +164,8 @@ codes! {
         "the firmware did not measure that Secure Boot is on" => "switch Secure Boot on in the firmware";
     SecureBootKeyUnknown "secure-boot-key-unknown" Refused "NIST SP 800-190 4.6",
         "Secure Boot rests on keys that no rule of the boot state allows" => "restore the keys, or sign these as reference values";
+    KeylimeFailed "keylime-failed" Refused "RFC 9334 8.4",
+        "the Keylime verifier found the node's evidence wrong" => "see 'keylime_tenant -c status', then mend the node";
     ReferenceValuesMissing "reference-values-missing" Undecided "RFC 9334 8.3",
         "there are no reference values to appraise with" => "sign some with 'portcullis reference sign'";
     ReferenceValuesMalformed "reference-values-malformed" Refused "RFC 9334 8.3",
