@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ak;
+pub mod anchor;
 pub mod appraisal;
 pub mod attest;
 pub mod base64url;

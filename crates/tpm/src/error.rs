@@ -96,6 +96,19 @@ pub enum TpmError {
         /// What the dynamic linker said.
         reason: String,
     },
+    /// An NV index is defined, and not as ours is.
+    #[error(
+        "cannot use NV index {index:#010x}: it is somebody else's (attributes {attributes:#010x}, \
+         {size_bytes} bytes)"
+    )]
+    ForeignIndex {
+        /// The index.
+        index: u32,
+        /// Its attributes (TPMA_NV).
+        attributes: u32,
+        /// Its size.
+        size_bytes: u16,
+    },
     /// A key made from the same template has another name, so it is another TPM.
     #[error("cannot use the attestation key: expected name {expected}, found {found}")]
     RecogniseAttestationKey {
@@ -123,6 +136,7 @@ impl TpmError {
             | Self::ReadPcr { .. }
             | Self::ReadPcrsAtOnce { .. }
             | Self::Load { .. }
+            | Self::ForeignIndex { .. }
             | Self::RecogniseAttestationKey { .. } => Failure::Failed,
         }
     }
@@ -140,6 +154,7 @@ impl TpmError {
             | Self::ReadPcr { .. }
             | Self::ReadPcrsAtOnce { .. }
             | Self::Load { .. }
+            | Self::ForeignIndex { .. }
             | Self::RecogniseAttestationKey { .. } => None,
         }
     }

@@ -49,4 +49,4 @@ pub use reading::Reading;
 pub use response_code::ResponseCode;
 pub use signing_key::KeyBlob;
 pub use tcti::{Tcti, TctiMalformed};
-pub use tpm::Tpm;
+pub use tpm::{AnchorState, Tpm};

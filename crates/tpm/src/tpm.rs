@@ -1,5 +1,7 @@
 //! The one handle to the TPM.
 
+mod anchor;
+
 use portcullis_attestation::attest::SignedAttest;
 use portcullis_attestation::clock::ClockInfo;
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
@@ -20,6 +22,8 @@ use crate::signing_key::{self, KeyBlob};
 use crate::sys;
 use crate::tcti::Tcti;
 use crate::wire::{Command, Repeat, Wire};
+
+pub use anchor::AnchorState;
 
 /// The lowest handle of a loaded object.
 const FIRST_TRANSIENT: u32 = 0x8000_0000;
