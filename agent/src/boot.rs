@@ -4,7 +4,9 @@ use std::io::{self, ErrorKind};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use portcullis_attestation::boot_id::BootId;
+use portcullis_ledger::link::Stamp;
 
 /// Drawn by the kernel at every boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -33,4 +35,27 @@ pub(crate) fn unix_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// Milliseconds since the kernel booted, time asleep included; `None` on a kernel without that
+/// clock.
+pub(crate) fn boottime_ms() -> Option<u64> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    let seconds = u64::try_from(now.tv_sec()).ok()?;
+    let nanoseconds = u64::try_from(now.tv_nsec()).ok()?;
+    seconds
+        .checked_mul(1000)?
+        .checked_add(nanoseconds / 1_000_000)
+}
+
+/// Now, as a line of the ledger says it: the wall clock, which can be set, and the time since this
+/// boot, which cannot.
+pub(crate) fn stamp() -> Stamp {
+    let seconds = i64::try_from(unix_s()).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let boot = id().ok().zip(boottime_ms());
+    Stamp {
+        at: at.to_string(),
+        boot: boot.map(|(id, boottime_ms)| (id.as_str().to_owned(), boottime_ms)),
+    }
 }

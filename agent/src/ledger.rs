@@ -6,24 +6,32 @@
 //! not written back.
 //!
 //! ```text
-//! {"at":"2026-11-21T20:58:04Z","decision":"permitted",…,"prev":"9f86…","ref":"8d21c0aa","seq":41}
+//! {"at":"2026-11-21T20:58:04Z","boot_id":"9b0b…","boottime_ms":81234,"decision":"permitted",…,
+//!  "prev":"9f86…","ref":"8d21c0aa","seq":41}
 //! ```
+//!
+//! What a line is, and how files follow each other, is said by [`portcullis_ledger`].
+
+mod files;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_attestation::hex;
+use portcullis_ledger::link::{LINE_LIMIT_BYTES, Link, RecordTooLarge, Stamp, digest};
+use portcullis_ledger::segment;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-/// Longest line, its end included. A launch with hundreds of changes stays below.
-pub(crate) const LINE_LIMIT_BYTES: usize = 64 * 1024;
+pub(crate) use files::find;
+#[cfg(test)]
+use files::for_each_line;
+
+use crate::log;
+
 /// What is read from the end of the file to find the last line, and a torn one after it.
 const TAIL_BYTES: u64 = 2 * LINE_LIMIT_BYTES as u64 + 2;
-/// What the first line names as the one before.
-const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The ledger, open for appending.
 #[derive(Debug)]
@@ -31,8 +39,9 @@ pub(crate) struct Ledger {
     file: File,
     path: PathBuf,
     length: u64,
-    sequence: u64,
-    head: String,
+    /// A file that would grow beyond this is put aside, and the next one begun.
+    limit: u64,
+    end: Link,
     /// An append failed and could not be undone; nothing may follow it.
     is_torn: bool,
 }
@@ -83,11 +92,8 @@ pub(crate) enum LedgerError {
         source: io::Error,
     },
     /// The record is too large.
-    #[error("cannot append record of {size_bytes} bytes, more than {LINE_LIMIT_BYTES}")]
-    Size {
-        /// Its size as a line.
-        size_bytes: usize,
-    },
+    #[error(transparent)]
+    Size(#[from] RecordTooLarge),
     /// The line cannot be written.
     #[error("cannot append to ledger '{}'", path.display())]
     Append {
@@ -111,88 +117,60 @@ impl Ledger {
     /// Opens the ledger at `path`, making it if it is not there.
     ///
     /// Bytes after the last line end were being written when the agent or the machine died: they
-    /// are moved to a file beside the ledger, and a line in the ledger says so.
-    pub(crate) fn open(path: &Path, at: &str) -> Result<(Self, Option<Torn>), LedgerError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(|source| LedgerError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+    /// are moved to a file beside the ledger, and a line in the ledger says so. A file that is
+    /// empty goes on where the newest full one beside it ends.
+    pub(crate) fn open(path: &Path, stamp: &Stamp) -> Result<(Self, Option<Torn>), LedgerError> {
+        let mut file = files::open_for_appending(path)?;
         let reading = |source| LedgerError::Read {
             path: path.to_owned(),
             source,
         };
         let length = file.metadata().map_err(reading)?.len();
-        let tail_start = length.saturating_sub(TAIL_BYTES);
-        let mut tail = Vec::new();
-        file.seek(SeekFrom::Start(tail_start)).map_err(reading)?;
-        (&file)
-            .take(TAIL_BYTES)
-            .read_to_end(&mut tail)
-            .map_err(reading)?;
-
-        let continuing = || LedgerError::Continue {
-            path: path.to_owned(),
-        };
-        let whole = match tail.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => end.saturating_add(1),
-            None if tail_start == 0 => 0,
-            None => return Err(continuing()),
-        };
-        let (lines, torn) = tail.split_at_checked(whole).unwrap_or((&tail, &[]));
-        let (sequence, head) = match last_line(lines) {
-            None if tail_start == 0 && lines.is_empty() => (0, GENESIS.to_owned()),
-            None => return Err(continuing()),
-            Some(line) => (sequence_of(line).ok_or_else(continuing)?, digest(line)),
+        let tail = Tail::read(&mut file, path, length)?;
+        let end = match (tail.link, length == tail.torn.len() as u64) {
+            (Some(link), _) => link,
+            (None, true) => files::end_of_full(path)?,
+            (None, false) => {
+                return Err(LedgerError::Continue {
+                    path: path.to_owned(),
+                });
+            }
         };
         let mut ledger = Self {
             file,
             path: path.to_owned(),
-            length: length.saturating_sub(torn.len() as u64),
-            sequence,
-            head,
+            length: length.saturating_sub(tail.torn.len() as u64),
+            limit: segment::LIMIT_BYTES,
+            end,
             is_torn: false,
         };
-        let torn = ledger.move_aside(torn, at)?;
+        let torn = ledger.move_aside(&tail.torn, stamp)?;
         Ok((ledger, torn))
     }
 
     /// The number of the last line; zero if there is none.
     pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
+        self.end.sequence
     }
 
-    /// Appends `record` and returns its number. `at` is the time in RFC 3339.
+    /// Appends `record` and returns its number.
     ///
-    /// The ledger's own fields `seq`, `prev` and `at` win over those of the record.
+    /// The ledger's own fields win over those of the record.
     pub(crate) fn append(
         &mut self,
         record: &Map<String, Value>,
-        at: &str,
+        stamp: &Stamp,
     ) -> Result<u64, LedgerError> {
         if self.is_torn {
             return Err(LedgerError::Torn {
                 path: self.path.clone(),
             });
         }
-        let sequence = self.sequence.saturating_add(1);
-        let mut record = record.clone();
-        record.insert("seq".to_owned(), sequence.into());
-        record.insert("prev".to_owned(), self.head.clone().into());
-        record.insert("at".to_owned(), at.into());
-        let mut line = Value::Object(record).to_string().into_bytes();
-        let head = digest(&line);
+        let (mut line, end) = self.end.next_line(record, stamp)?;
         line.push(b'\n');
-        if line.len() > LINE_LIMIT_BYTES {
-            return Err(LedgerError::Size {
-                size_bytes: line.len(),
-            });
+        let size = line.len() as u64;
+        if self.length > 0 && self.length.saturating_add(size) > self.limit {
+            self.begin_file();
         }
         if let Err(source) = self.file.write_all(&line) {
             // Half a line may be there; a line after it would be lost together with it.
@@ -202,10 +180,25 @@ impl Ledger {
                 source,
             });
         }
-        self.length = self.length.saturating_add(line.len() as u64);
-        self.sequence = sequence;
-        self.head = head;
-        Ok(sequence)
+        self.length = self.length.saturating_add(size);
+        self.end = end;
+        Ok(end.sequence)
+    }
+
+    /// Puts the full file aside and begins the next one. Where that fails the old one goes on: a
+    /// record is worth more than the size of a file.
+    fn begin_file(&mut self) {
+        match files::begin(&self.path, &self.file, self.end.sequence) {
+            Ok(next) => {
+                self.file = next;
+                self.length = 0;
+                self.limit = segment::LIMIT_BYTES;
+            }
+            Err(error) => {
+                self.limit = self.length.saturating_add(segment::LIMIT_BYTES / 8);
+                log::warn("full ledger goes on", &[("cause", &log::chain(&error))]);
+            }
+        }
     }
 
     /// Makes sure that everything survives a power cut.
@@ -213,13 +206,17 @@ impl Ledger {
         self.file.sync_data()
     }
 
-    fn move_aside(&mut self, torn: &[u8], at: &str) -> Result<Option<Torn>, LedgerError> {
+    fn move_aside(&mut self, torn: &[u8], stamp: &Stamp) -> Result<Option<Torn>, LedgerError> {
         if torn.is_empty() {
             return Ok(None);
         }
         // The offset makes the name unique: what lies there now is cut off only once.
         let mut name = self.path.as_os_str().to_owned();
-        name.push(format!(".torn-{}-{}", self.length, at.replace(':', "")));
+        name.push(format!(
+            ".torn-{}-{}",
+            self.length,
+            stamp.at.replace(':', "")
+        ));
         let path = PathBuf::from(name);
         let moving = |source| LedgerError::MoveTorn {
             path: path.clone(),
@@ -241,8 +238,8 @@ impl Ledger {
         let text = path.display().to_string();
         note.insert("event".to_owned(), "torn-line-moved".into());
         note.insert("file".to_owned(), text.into());
-        note.insert("sha256".to_owned(), digest(torn).into());
-        self.append(&note, at)?;
+        note.insert("sha256".to_owned(), hex::encode(&digest(torn)).into());
+        self.append(&note, stamp)?;
         Ok(Some(Torn {
             path,
             bytes: torn.len(),
@@ -250,45 +247,45 @@ impl Ledger {
     }
 }
 
-/// The newest record with the reference `reference`, read without holding up appends.
-pub(crate) fn find(
-    path: &Path,
-    reference: &str,
-) -> Result<Option<Map<String, Value>>, LedgerError> {
-    let reading = |source| LedgerError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let needle = format!(r#""ref":"{reference}""#);
-    let file = File::open(path).map_err(reading)?;
-    let mut lines = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut found = None;
-    loop {
-        line.clear();
-        let limit = LINE_LIMIT_BYTES as u64;
-        let count = (&mut lines)
-            .take(limit)
-            .read_until(b'\n', &mut line)
-            .map_err(reading)?;
-        if count == 0 {
-            return Ok(found);
-        }
-        // A line that is being appended has no end yet.
-        let Some(whole) = line.strip_suffix(b"\n") else {
-            continue;
+/// The end of a file.
+#[derive(Debug)]
+struct Tail {
+    /// The place after the last whole line, if that is one of ours.
+    link: Option<Link>,
+    /// What follows it.
+    torn: Vec<u8>,
+}
+
+// === impl Tail ===
+
+impl Tail {
+    /// Reads it from a file of `length` bytes. A last whole line that is not one of ours is an
+    /// error, for nothing can be chained to it.
+    fn read(file: &mut File, path: &Path, length: u64) -> Result<Self, LedgerError> {
+        let reading = |source| LedgerError::Read {
+            path: path.to_owned(),
+            source,
         };
-        if !whole
-            .windows(needle.len())
-            .any(|window| window == needle.as_bytes())
-        {
-            continue;
-        }
-        if let Ok(Value::Object(record)) = serde_json::from_slice(whole)
-            && record.get("ref").and_then(Value::as_str) == Some(reference)
-        {
-            found = Some(record);
-        }
+        let continuing = || LedgerError::Continue {
+            path: path.to_owned(),
+        };
+        let start = length.saturating_sub(TAIL_BYTES);
+        let mut tail = Vec::new();
+        file.seek(SeekFrom::Start(start)).map_err(reading)?;
+        file.take(TAIL_BYTES)
+            .read_to_end(&mut tail)
+            .map_err(reading)?;
+        let whole = match tail.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end.saturating_add(1),
+            None if start == 0 => 0,
+            None => return Err(continuing()),
+        };
+        let torn = tail.split_off(whole);
+        let link = match last_line(&tail) {
+            None => None,
+            Some(line) => Some(Link::of_line(line).ok().ok_or_else(continuing)?),
+        };
+        Ok(Self { link, torn })
     }
 }
 
@@ -298,15 +295,6 @@ fn last_line(lines: &[u8]) -> Option<&[u8]> {
         .strip_suffix(b"\n")?
         .rsplit(|byte| *byte == b'\n')
         .next()
-}
-
-fn sequence_of(line: &[u8]) -> Option<u64> {
-    let value: Value = serde_json::from_slice(line).ok()?;
-    value.as_object()?.get("seq")?.as_u64()
-}
-
-fn digest(line: &[u8]) -> String {
-    hex::encode(&Sha256::digest(line))
 }
 
 #[cfg(test)]

@@ -165,16 +165,22 @@ impl Node {
                 "'ref' is not eight hexadecimal digits".to_owned(),
             ));
         }
+        // Lines of the ledger itself have this field; a decision that looks like one is none.
+        if fields.contains_key("event") {
+            return Err(malformed("a decision has no field 'event'".to_owned()));
+        }
         let sequence = match self.ledger().as_mut() {
             Err(reason) => Err(AgentError::LedgerFailed {
                 reason: reason.clone(),
             }),
-            Ok(ledger) => ledger.append(fields, &now()).map_err(|error| match error {
-                LedgerError::Size { .. } => malformed(error.to_string()),
-                other => AgentError::LedgerFailed {
-                    reason: log::chain(&other),
-                },
-            }),
+            Ok(ledger) => ledger
+                .append(fields, &boot::stamp())
+                .map_err(|error| match error {
+                    LedgerError::Size(_) => malformed(error.to_string()),
+                    other => AgentError::LedgerFailed {
+                        reason: log::chain(&other),
+                    },
+                }),
         }?;
         self.published().count(record.decision);
         Ok(sequence)
@@ -223,7 +229,7 @@ impl Node {
 }
 
 fn open_ledger() -> Result<Ledger, String> {
-    match Ledger::open(Path::new(paths::LEDGER), &now()) {
+    match Ledger::open(Path::new(paths::LEDGER), &boot::stamp()) {
         Ok((ledger, torn)) => {
             if let Some(torn) = torn {
                 let fields = [
@@ -264,14 +270,6 @@ fn is_reference(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Now, in RFC 3339.
-fn now() -> String {
-    let seconds = i64::try_from(boot::unix_s()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_string()
 }
 
 // === impl Published ===

@@ -7,6 +7,7 @@ mod enroll;
 mod evidence;
 mod explain;
 mod keys;
+mod ledger;
 mod reference;
 mod status;
 mod tag;
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     Verdict(verdict::VerdictCommand),
     Evidence(evidence::EvidenceArguments),
     Explain(explain::ExplainArguments),
+    /// Read, verify and export the ledger of decisions.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     Check(check::CheckArguments),
     Doctor(doctor::DoctorArguments),
 }
@@ -53,6 +57,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Verdict(command) => verdict::run(command),
         Command::Evidence(arguments) => evidence::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Ledger(command) => ledger::run(command),
         Command::Check(arguments) => check::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
     }

@@ -18,6 +18,7 @@ mod commands;
 mod documents;
 mod failure;
 mod files;
+mod ledger_files;
 mod paint;
 mod report;
 mod validity;

@@ -464,8 +464,11 @@ mod needs_root {
             oversized.insert("profile".to_owned(), "x".repeat(64 * 1024).into());
             let mut unknown_decision = record("00000001", "maybe");
             unknown_decision.insert("note".to_owned(), Value::Null);
+            let mut event = record("00000001", "permitted");
+            event.insert("event".to_owned(), "anchor".into());
             for malformed in [
                 Map::new(),
+                event,
                 record("0000000", "permitted"),
                 record("0000000G", "permitted"),
                 unknown_decision,

@@ -114,7 +114,7 @@ fn alike(what: &str) -> Option<&'static str> {
 
 /// Lays out a ledger entry. It is read field by field, not as a type: an entry of an older or newer
 /// version is shown as far as it can be.
-fn describe(record: &Map<String, Value>) -> String {
+pub(crate) fn describe(record: &Map<String, Value>) -> String {
     let decision = text_at(record, "/decision");
     let painted = match decision.as_str() {
         "permitted" => good(&decision),
