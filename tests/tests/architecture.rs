@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layer of each package, and those of ours it may use beyond the lower layers' own rule.
-const LAYERS: [(&str, u8, &[&str]); 15] = [
+const LAYERS: [(&str, u8, &[&str]); 16] = [
     ("json", 0, &[]),
     ("attestation", 0, &["json"]),
     ("gate", 0, &["json", "attestation"]),
