@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use portcullis_attestation::attest::{Attest, Attested, SignedAttest};
 use portcullis_attestation::boot_id::BootId;
+use portcullis_attestation::event_log;
 use portcullis_attestation::evidence::{Evidence, TagSlot, qualifying_data};
 use portcullis_attestation::nonce::Nonce;
 use portcullis_attestation::pcr::{PcrSelection, PcrValues};
+use portcullis_config::paths;
 use portcullis_tpm::{Deadline, Identity, Tpm, TpmError};
+
+use crate::kernel_log;
 
 /// Time for one operation of the TPM. Slow chips take seconds for a quote.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +48,8 @@ pub(crate) fn collect(
     let (quote, pcrs) = quote(tpm, challenge.selection, &qualifying, between)?;
     let tag_slot = tag_slot(tpm, challenge.identity, &qualifying)?;
     between(tpm);
+    // After the quote: a log that grew since then still begins with what was quoted.
+    let event_log = kernel_log::read(paths::EVENT_LOG, event_log::MAX_BYTES);
     Ok(Evidence {
         nonce: challenge.nonce,
         boot_id: challenge.boot_id,
@@ -52,7 +58,7 @@ pub(crate) fn collect(
         ak_public: challenge.identity.ak_public.clone(),
         quote,
         pcrs,
-        event_log: None,
+        event_log,
         tag_slot,
         tag_document: challenge.tag_document,
     })

@@ -21,6 +21,7 @@ mod confinement;
 mod connection;
 mod cycle;
 mod enrollment;
+mod kernel_log;
 mod ledger;
 mod log;
 mod node;

@@ -16,6 +16,7 @@ mod arguments;
 mod clock;
 mod commands;
 mod documents;
+mod event_log;
 mod failure;
 mod files;
 mod ledger_files;

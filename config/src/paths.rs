@@ -32,3 +32,8 @@ pub const VERDICT: &str = "/run/portcullis/verdict.jwt";
 pub const SEEN: &str = "/run/portcullis-gate";
 /// What the package installs.
 pub const LIBRARY: &str = "/usr/lib/portcullis";
+/// The firmware's event log of this boot. The kernel has none where the firmware or the boot
+/// loader handed none over.
+pub const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+/// What the kernel's IMA has measured since the boot.
+pub const IMA_LIST: &str = "/sys/kernel/security/ima/binary_runtime_measurements";

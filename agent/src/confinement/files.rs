@@ -22,6 +22,8 @@ const NEWEST: ABI = ABI::V6;
 pub(super) struct Access {
     /// Directories whose files can be read.
     pub(super) read: Vec<PathBuf>,
+    /// Files of the kernel that can be read.
+    pub(super) files: Vec<PathBuf>,
     /// Directories whose files can be read, written, made and removed.
     pub(super) write: Vec<PathBuf>,
     /// The TPM's device.
@@ -69,6 +71,9 @@ pub(super) fn limit(access: &Access) -> Result<Limited, FilesError> {
         AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
     for directory in &access.read {
         ruleset = allow(ruleset, directory, reading)?;
+    }
+    for file in &access.files {
+        ruleset = allow(ruleset, file, AccessFs::ReadFile.into())?;
     }
     for directory in &access.write {
         ruleset = allow(ruleset, directory, reading | writing)?;
@@ -146,6 +151,10 @@ impl Access {
         };
         Self {
             read: [paths::CONFIG_DIRECTORY, paths::LIBRARY]
+                .map(PathBuf::from)
+                .to_vec(),
+            // The kernel keeps them, with their inodes, for as long as it runs.
+            files: [paths::EVENT_LOG, paths::IMA_LIST]
                 .map(PathBuf::from)
                 .to_vec(),
             write: [paths::STATE, paths::RUN].map(PathBuf::from).to_vec(),

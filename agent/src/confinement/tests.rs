@@ -60,6 +60,9 @@ fn attempt(name: &str, scratch: &Path, port: u16) -> io::Result<()> {
     match name {
         "nothing" => Ok(()),
         "read a setting" => fs::read(scratch.join("settings/one")).map(drop),
+        "read the log" => fs::read(scratch.join("log/events")).map(drop),
+        "write the log" => fs::write(scratch.join("log/events"), "x"),
+        "read beside the log" => fs::read(scratch.join("log/other")).map(drop),
         "write a setting" => fs::write(scratch.join("settings/one"), "x"),
         "replace an own file" => {
             fs::write(own.join("new"), "x")?;
@@ -125,6 +128,7 @@ fn the_attempt_itself() {
     let access = files::Access {
         // The status of a process is read by one attempt.
         read: vec![scratch.join("settings"), "/proc/self/task".into()],
+        files: vec![scratch.join("log/events")],
         write: vec![scratch.join("own"), scratch.join("not there")],
         device: Some(scratch.join("device")),
         ports: if port == 0 { vec![] } else { vec![port] },
@@ -152,7 +156,8 @@ mod needs_root {
         let path = scratch.path();
         fs::create_dir(path.join("own")).unwrap();
         fs::create_dir(path.join("settings")).unwrap();
-        for file in ["settings/one", "outside", "device"] {
+        fs::create_dir(path.join("log")).unwrap();
+        for file in ["settings/one", "outside", "device", "log/events", "log/other"] {
             fs::write(path.join(file), "contents").unwrap();
         }
         scratch
@@ -167,6 +172,7 @@ mod needs_root {
         for name in [
             "nothing",
             "read a setting",
+            "read the log",
             "replace an own file",
             "talk to the device",
         ] {
@@ -182,6 +188,8 @@ mod needs_root {
         let scratch = scratch();
         for name in [
             "write a setting",
+            "write the log",
+            "read beside the log",
             "read the passwords",
             "read outside",
             "write outside",

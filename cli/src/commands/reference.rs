@@ -1,6 +1,7 @@
 //! `portcullis reference`
 
 mod capture;
+mod events;
 mod show;
 mod sign;
 
@@ -15,6 +16,7 @@ pub(crate) enum ReferenceCommand {
     Capture(capture::CaptureArguments),
     Sign(sign::SignArguments),
     Show(show::ShowArguments),
+    Events(events::EventsArguments),
 }
 
 pub(crate) fn run(command: &ReferenceCommand) -> Result<Report, Failure> {
@@ -22,5 +24,6 @@ pub(crate) fn run(command: &ReferenceCommand) -> Result<Report, Failure> {
         ReferenceCommand::Capture(arguments) => capture::run(arguments),
         ReferenceCommand::Sign(arguments) => sign::run(arguments),
         ReferenceCommand::Show(arguments) => show::run(arguments),
+        ReferenceCommand::Events(arguments) => events::run(arguments),
     }
 }

@@ -277,7 +277,9 @@ impl BootState {
         })
     }
 
-    fn to_claim(&self) -> Value {
+    /// The state as a member of the claim `boot_states`.
+    #[must_use]
+    pub fn to_claim(&self) -> Value {
         let banks: Map<String, Value> = self
             .banks
             .iter()

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_attestation::reference::{self, BootState, ReferenceError};
+use portcullis_attestation::hex;
+use portcullis_attestation::reference::{self, BootState, EventRules, ReferenceError, Step};
 use serde_json::json;
 
 use crate::clock;
@@ -86,5 +87,64 @@ fn boot_state(state: &BootState) -> String {
         }
     }
     text.push_str(&rows.render());
+    for rules in &state.events {
+        text.push_str(&event_rules(rules));
+    }
     text
+}
+
+/// Each step on a line of its own, in the order in which events have to come.
+fn event_rules(rules: &EventRules) -> String {
+    let mut text = String::new();
+    if let Some(secure_boot) = &rules.secure_boot {
+        let keys: Vec<String> = secure_boot
+            .variables()
+            .filter(|(_, digests)| !digests.is_empty())
+            .map(|(name, digests)| format!("{name} one of {}", digests.len()))
+            .collect();
+        let keys = if keys.is_empty() {
+            "any keys".to_owned()
+        } else {
+            keys.join(", ")
+        };
+        line(&mut text, 2, &format!("Secure Boot must be on, {keys}"));
+    }
+    for (pcr, rule) in &rules.pcrs {
+        let count = rule.any_of.len();
+        for (number, steps) in rule.any_of.iter().enumerate() {
+            let alternative = match count {
+                1 => String::new(),
+                _ => format!(", alternative {} of {count}", number.saturating_add(1)),
+            };
+            let events = match steps.len() {
+                0 => "no event".to_owned(),
+                1 => "1 event".to_owned(),
+                steps => format!("{steps} events"),
+            };
+            let head = format!("PCR {pcr} ({}): {events}{alternative}", rules.bank);
+            line(&mut text, 2, &head);
+            for rule in steps {
+                line(&mut text, 4, &step(rule));
+            }
+        }
+    }
+    text
+}
+
+fn step(rule: &Step) -> String {
+    let digest = rule.digests.first().map(|digest| hex::encode(digest));
+    let digest: String = digest.unwrap_or_default().chars().take(DIGITS).collect();
+    let others = match rule.digests.len() {
+        0 | 1 => String::new(),
+        count => format!(" or {} others", count.saturating_sub(1)),
+    };
+    let optional = if rule.optional { " (optional)" } else { "" };
+    let note = rule.note.as_deref().map(plain).unwrap_or_default();
+    format!("{digest}…{others}{optional}  {note}")
+}
+
+fn line(text: &mut String, indent: usize, content: &str) {
+    text.push_str(&" ".repeat(indent));
+    text.push_str(content.trim_end());
+    text.push('\n');
 }

@@ -1,0 +1,37 @@
+//! The event log of this host.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use portcullis_attestation::event_log::MAX_BYTES;
+use portcullis_config::paths;
+
+use crate::failure::Failure;
+use crate::files::{self, FileError};
+
+#[derive(Debug, thiserror::Error)]
+enum LiveLogError {
+    #[error(
+        "cannot find this host's event log '{}': the kernel has none; firmware without a TPM, and \
+         boot loaders that do not pass it on, leave none", path.display()
+    )]
+    Missing { path: PathBuf },
+}
+
+/// Reads it.
+pub(crate) fn read_live() -> Result<Vec<u8>, Failure> {
+    let path = Path::new(paths::EVENT_LOG);
+    read(path).map_err(|error| match error {
+        FileError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Failure::usage(LiveLogError::Missing {
+                path: path.to_path_buf(),
+            })
+        }
+        other => other.into(),
+    })
+}
+
+/// Reads one from a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    files::read(path, u64::try_from(MAX_BYTES).unwrap_or(u64::MAX))
+}
