@@ -9,7 +9,7 @@ use portcullis_attestation::evidence::{Evidence, TagSlot, qualifying_data};
 use portcullis_attestation::nonce::Nonce;
 use portcullis_attestation::pcr::{PcrSelection, PcrValues};
 use portcullis_config::paths;
-use portcullis_tpm::{Deadline, Identity, Tpm, TpmError};
+use portcullis_tpm::{Deadline, Identity, NvSlot, Tpm, TpmError};
 
 use crate::kernel_log;
 
@@ -47,6 +47,7 @@ pub(crate) fn collect(
     let qualifying = qualifying_data(&challenge.nonce, &challenge.boot_id, &GATE_DIGEST);
     let (quote, pcrs) = quote(tpm, challenge.selection, &qualifying, between)?;
     let tag_slot = tag_slot(tpm, challenge.identity, &qualifying)?;
+    let tag_counter = tag_counter(tpm, challenge.identity, &qualifying)?;
     between(tpm);
     // After the quote: a log that grew since then still begins with what was quoted.
     let event_log = kernel_log::read(paths::EVENT_LOG, event_log::MAX_BYTES);
@@ -60,6 +61,7 @@ pub(crate) fn collect(
         pcrs,
         event_log,
         tag_slot,
+        tag_counter,
         tag_document: challenge.tag_document,
     })
 }
@@ -97,10 +99,30 @@ fn tag_slot(
     identity: &Identity,
     qualifying: &[u8],
 ) -> Result<Option<TagSlot>, TpmError> {
-    let deadline = Deadline::within(PATIENCE);
-    let Some(slot) = tpm.tag(&deadline)?.filter(|slot| !slot.contents.is_empty()) else {
+    let slot = tpm.tag(&Deadline::within(PATIENCE))?;
+    certified(tpm, slot, identity, qualifying)
+}
+
+/// The same for the tag counter.
+fn tag_counter(
+    tpm: &mut Tpm,
+    identity: &Identity,
+    qualifying: &[u8],
+) -> Result<Option<TagSlot>, TpmError> {
+    let slot = tpm.tag_counter(&Deadline::within(PATIENCE))?;
+    certified(tpm, slot, identity, qualifying)
+}
+
+fn certified(
+    tpm: &mut Tpm,
+    slot: Option<NvSlot>,
+    identity: &Identity,
+    qualifying: &[u8],
+) -> Result<Option<TagSlot>, TpmError> {
+    let Some(slot) = slot.filter(|slot| !slot.contents.is_empty()) else {
         return Ok(None);
     };
+    let deadline = Deadline::within(PATIENCE);
     let certificate = tpm.certify_tag(&slot, &identity.ak_name, qualifying, &deadline)?;
     Ok(Some(TagSlot {
         public: slot.public_area,

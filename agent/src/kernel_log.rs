@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn a_log_that_is_not_there_or_cannot_be_read_is_none() {
         let scratch = tempfile::tempdir().unwrap();
-        assert_eq!(read(scratch.path().join("none").to_str().unwrap(), 10), None);
+        assert_eq!(
+            read(scratch.path().join("none").to_str().unwrap(), 10),
+            None
+        );
         assert_eq!(read(scratch.path().to_str().unwrap(), 10), None);
     }
 }

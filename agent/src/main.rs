@@ -32,6 +32,7 @@ mod schedule;
 mod sequence;
 mod server;
 mod service;
+mod tag_provisioning;
 mod tpm_queue;
 mod tpm_thread;
 mod verifier;

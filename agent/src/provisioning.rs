@@ -1,23 +1,21 @@
-//! What an operator asks of the TPM: keys, values for reference values, and the asset tag.
+//! What an operator asks of the TPM: keys, and values for reference values.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use portcullis_attestation::hex;
 use portcullis_attestation::nonce::Nonce;
-use portcullis_attestation::{hex, tag};
 use portcullis_client::AgentError;
-use portcullis_client::method::{
-    CaptureReply, EnrollReply, EvidenceReply, PcrValue, ProvisionTagReply,
-};
+use portcullis_client::method::{CaptureReply, EnrollReply, EvidenceReply, PcrValue};
 use portcullis_config::paths;
-use portcullis_tpm::{Deadline, Failure, Identity, TpmError};
+use portcullis_tpm::{Deadline, Failure, Identity};
 use serde_json::{Map, Value};
 
 use crate::attester::{self, Challenge, PATIENCE};
 use crate::cycle::tpm_answer;
 use crate::enrollment::Enrollment;
 use crate::tpm_thread::{TpmThread, serve_waiting};
-use crate::{atomic_file, boot, log};
+use crate::{boot, log};
 
 /// What a key is tried on.
 const TRIAL: [u8; 32] = [0; 32];
@@ -143,42 +141,9 @@ impl TpmThread {
         }
     }
 
-    /// Writes the digest of `document` to the TPM and keeps the document, if it is a valid tag of
-    /// this TPM by a pinned authority; then attests, because the verdict pins the tag.
-    pub(crate) fn provision_tag(
-        &mut self,
-        document: String,
-    ) -> Result<ProvisionTagReply, AgentError> {
-        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
-        accept_tag(&document, &identity)?;
-        let digest = tag::digest(&document);
-        // The TPM first: a document without its digest would be called tampered for ever, a
-        // digest without its document is put right by the next try.
-        let slot = self
-            .tpm
-            .write_tag(&digest, &Deadline::within(PATIENCE))
-            .map_err(|error: TpmError| tpm_answer(&error))?;
-        atomic_file::write(Path::new(paths::TAG_DOCUMENT), document.as_bytes()).map_err(
-            |error| AgentError::LedgerFailed {
-                reason: log::chain(&error),
-            },
-        )?;
-        self.node.published().tag_document = Some(document);
-        log::info(
-            "asset tag provisioned",
-            &[("sha384", &hex::encode(&digest))],
-        );
-        self.attest_after("asset tag provisioned");
-        Ok(ProvisionTagReply {
-            nv_index: format!("{:#010x}", slot.index),
-            nv_name: slot.public.name().to_string(),
-            sha384: hex::encode(&digest),
-        })
-    }
-
     /// Attests if the node is enrolled. A failure is in the status and tried again; what was asked
     /// for is done all the same.
-    fn attest_after(&mut self, event: &str) {
+    pub(crate) fn attest_after(&mut self, event: &str) {
         if let Err(error) = self.attest() {
             log::info(
                 "not attested yet",
@@ -186,26 +151,4 @@ impl TpmThread {
             );
         }
     }
-}
-
-fn accept_tag(document: &str, identity: &Identity) -> Result<(), AgentError> {
-    let refused = |reason: String| AgentError::TagRefused { reason };
-    let keys = portcullis_config::trusted_keys().map_err(|faults| refused(faults.to_string()))?;
-    let tag = tag::verify(document, &keys).map_err(|error| refused(log::chain(&error)))?;
-    if tag.subject != identity.ueid {
-        let reason = format!(
-            "it is for TPM {}, this is TPM {}",
-            tag.subject, identity.ueid
-        );
-        return Err(refused(reason));
-    }
-    let now_s = boot::unix_s();
-    if !tag.is_valid_at(now_s) {
-        let reason = format!(
-            "it is valid from {} to {}, and it is {now_s} now",
-            tag.not_before_s, tag.expires_s
-        );
-        return Err(refused(reason));
-    }
-    Ok(())
 }

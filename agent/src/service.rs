@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use portcullis_attestation::nonce::Nonce;
 use portcullis_client::method::{
     Attest, Capture, Enroll, Evidence, EvidenceReply, Explain, ExplainReply, InterfaceDescription,
-    InterfaceDescriptionReply, ProvisionTag, Record, RecordReply, ServiceInfo, ServiceInfoReply,
-    Status, StatusReply,
+    InterfaceDescriptionReply, ProvisionTag, Record, RecordReply, RequestTag, ServiceInfo,
+    ServiceInfoReply, Status, StatusReply,
 };
 use portcullis_client::{
     AgentError, Call, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -44,8 +44,9 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
         Call::Evidence(call) => reply::<Evidence>(evidence(node, &call.nonce)),
         Call::ProvisionTag(call) => {
-            reply::<ProvisionTag>(run(node, |answer| Job::ProvisionTag(call.document, answer)))
+            reply::<ProvisionTag>(run(node, |answer| Job::ProvisionTag(call, answer)))
         }
+        Call::RequestTag(_) => reply::<RequestTag>(run(node, Job::RequestTag)),
         Call::ServiceInfo(_) => reply::<ServiceInfo>(Ok(ServiceInfoReply {
             vendor: "Portcullis".to_owned(),
             product: "portcullis-agent".to_owned(),

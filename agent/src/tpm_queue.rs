@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use portcullis_attestation::nonce::Nonce;
 use portcullis_client::AgentError;
 use portcullis_client::method::{
-    AttestReply, CaptureReply, EnrollReply, EvidenceReply, ProvisionTagReply,
+    AttestReply, CaptureReply, EnrollReply, EvidenceReply, ProvisionTag, ProvisionTagReply,
+    RequestTagReply,
 };
 
 /// Operators' calls that may wait; more than that is a loop gone wild.
@@ -43,7 +44,9 @@ pub(crate) enum Job {
     /// Collect evidence for another verifier.
     Evidence(Nonce, Answer<EvidenceReply>),
     /// Write a tag document's digest.
-    ProvisionTag(String, Answer<ProvisionTagReply>),
+    ProvisionTag(ProvisionTag, Answer<ProvisionTagReply>),
+    /// Say where the tag counter stands.
+    RequestTag(Answer<RequestTagReply>),
 }
 
 /// What to do next.

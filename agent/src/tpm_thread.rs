@@ -99,9 +99,8 @@ impl TpmThread {
             Job::Enroll(answer) => drop(answer.send(self.enroll())),
             Job::Capture(answer) => drop(answer.send(self.capture())),
             Job::Evidence(nonce, answer) => drop(answer.send(self.evidence(nonce))),
-            Job::ProvisionTag(document, answer) => {
-                drop(answer.send(self.provision_tag(document)));
-            }
+            Job::ProvisionTag(call, answer) => drop(answer.send(self.provision_tag(call))),
+            Job::RequestTag(answer) => drop(answer.send(self.request_tag())),
         }
     }
 

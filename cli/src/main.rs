@@ -22,6 +22,7 @@ mod files;
 mod ledger_files;
 mod paint;
 mod report;
+mod tag_file;
 mod validity;
 
 use std::process::ExitCode;

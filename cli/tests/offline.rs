@@ -337,6 +337,8 @@ fn does_not_use_a_private_key_that_others_may_read() {
         "keys/tag.pem",
         "--tpm",
         UEID,
+        "--counter",
+        "4",
         "--tag",
         "a=b",
         "-o",
@@ -372,6 +374,8 @@ fn issues_a_tag_and_shows_what_it_says() {
             "keys/tag.pem",
             "--tpm",
             UEID,
+            "--counter",
+            "4",
             "--tag",
             "country=DE",
             "--tag",
@@ -414,6 +418,7 @@ fn an_expired_tag_is_shown_and_refused() {
         issued_at_s: 1000,
         not_before_s: 1000,
         expires_s: 2000,
+        counter: 1,
         tags: std::iter::once(("a".to_owned(), "b".to_owned())).collect(),
         location: None,
     };
@@ -439,7 +444,7 @@ fn a_file_that_is_no_tag_never_reaches_the_agent() {
         directory.path(),
         &["tag", "provision", "x.jws"],
         64,
-        "portcullis: cannot provision 'x.jws': cannot split token into header, payload and \
+        "portcullis: cannot read asset tag 'x.jws': cannot split token into header, payload and \
          signature",
     );
     write(directory.path(), "a.json", &capture("debian-12", 'a'));
@@ -458,7 +463,7 @@ fn a_file_that_is_no_tag_never_reaches_the_agent() {
         directory.path(),
         &["tag", "provision", "a.jws"],
         64,
-        "portcullis: cannot provision 'a.jws': cannot accept type 'portcullis-reference+jws' of \
+        "portcullis: cannot read asset tag 'a.jws': cannot accept type 'portcullis-reference+jws' of \
          token: expected 'portcullis-tag+jws'",
     );
 }

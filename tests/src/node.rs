@@ -447,7 +447,7 @@ fn start_agent(logs: &Path) -> Outcome<Daemon> {
 fn approve() -> Outcome<String> {
     let keys = format!("{OPERATOR}/keys");
     let captured = format!("{OPERATOR}/captured.json");
-    let tag = format!("{OPERATOR}/tag.jws");
+    let tag = format!("{OPERATOR}/host.tag");
     let reference = format!("{CONFIG}/reference.d/{BOOT_STATE}.jws");
     fs::create_dir_all(OPERATOR).doing(format!("make '{OPERATOR}'"))?;
     for key_use in ["reference", "tag"] {
@@ -481,9 +481,10 @@ fn approve() -> Outcome<String> {
         &reference,
     ])?;
     let tag_key = format!("{keys}/tag.pem");
-    let mut issue = vec![
-        "tag", "issue", "--key", &tag_key, "--tpm", &ueid, "-o", &tag,
-    ];
+    let request = format!("{OPERATOR}/request.json");
+    portcullis(&["tag", "request", "-o", &request])?;
+    let mut issue = vec!["tag", "issue", "--key", &tag_key];
+    issue.extend(["--request", &request, "-o", &tag]);
     for tag in TAGS {
         issue.extend(["--tag", tag]);
     }

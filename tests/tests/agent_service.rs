@@ -18,8 +18,7 @@ use portcullis_attestation::trust::TrustTier;
 use portcullis_attestation::{tag, verdict};
 use portcullis_client::AgentError;
 use portcullis_client::method::{
-    Attest, Capture, Enroll, Explain, InterfaceDescription, ProvisionTag, Record, ServiceInfo,
-    Status,
+    Attest, Capture, Enroll, Explain, InterfaceDescription, Record, ServiceInfo, Status,
 };
 use portcullis_gate::Moment;
 use portcullis_tests::failure::Outcome;
@@ -233,11 +232,7 @@ mod needs_root {
         in_world!(|world| {
             let host = Host::start_approved(world)?;
             let document = host.tag(|_| {});
-            let provisioned = host
-                .call(&ProvisionTag {
-                    document: document.clone(),
-                })
-                .unwrap();
+            let provisioned = host.call(&host.provision(&document)).unwrap();
             assert_eq!(provisioned.nv_index, "0x01c10110");
             let digest = portcullis_attestation::hex::encode(&tag::digest(&document));
             assert_eq!(provisioned.sha384, digest);
@@ -277,7 +272,7 @@ mod needs_root {
                 ("a.b.c".to_owned(), "cannot read asset tag"),
                 (String::new(), "cannot read asset tag"),
             ] {
-                let refused = host.call(&ProvisionTag { document }).unwrap_err();
+                let refused = host.call(&host.provision(&document)).unwrap_err();
                 let AgentError::TagRefused { reason: found } = refused else {
                     panic!("{refused}")
                 };
@@ -781,10 +776,7 @@ mod needs_root {
         in_world!(|world| {
             let host = Host::start_approved(world)?;
             let document = host.tag(|_| {});
-            host.call(&ProvisionTag {
-                document: document.clone(),
-            })
-            .unwrap();
+            host.call(&host.provision(&document)).unwrap();
             let token = fs::read_to_string(VERDICT).unwrap();
             let log = host.log();
             assert!(log.contains("verdict issued"));

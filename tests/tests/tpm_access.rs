@@ -27,11 +27,16 @@ mod needs_swtpm {
 
     use portcullis_attestation::ak::AkPublic;
     use portcullis_attestation::attest::{Attest, Attested, SignedAttest};
+    use portcullis_attestation::jws::Signer as _;
+    use portcullis_attestation::software_key::SoftwareKey;
+    use portcullis_attestation::tag::authorization::WriteAuthorization;
+    use portcullis_attestation::tag::{self, slot};
     use portcullis_attestation::tpm_name::TpmName;
     use portcullis_tests::needs;
     use portcullis_tests::swtpm::{PowerCycle, Swtpm};
-    use portcullis_tpm::{Identity, TpmError};
+    use portcullis_tpm::{Identity, NvSlot, TagWrite, TpmError};
     use sha2::{Digest, Sha256};
+    use zeroize::Zeroizing;
 
     /// A fresh software TPM and our handle to it.
     fn fresh() -> (Swtpm, Tpm) {
@@ -45,6 +50,26 @@ mod needs_swtpm {
         let ak = AkPublic::parse(&key.ak_public).unwrap();
         assert_eq!(*ak.name(), key.ak_name);
         signed.verify(&ak).unwrap()
+    }
+
+    fn authority() -> SoftwareKey {
+        SoftwareKey::from_random(&Zeroizing::new([7; 32])).unwrap()
+    }
+
+    /// Writes `document` as the tag of this TPM.
+    fn written(tpm: &mut Tpm, document: &str) -> NvSlot {
+        let mut authority = authority();
+        let subject = identity(tpm).ueid;
+        let signed = WriteAuthorization::sign(document, &subject, &mut authority).unwrap();
+        let public = authority.public_key();
+        tpm.define_tag(public, &subject, &patient()).unwrap();
+        let write = TagWrite {
+            authority: public,
+            subject: &subject,
+            digest: &tag::digest(document),
+            authorization: &signed,
+        };
+        tpm.write_tag(&write, &patient()).unwrap()
     }
 
     fn identity(tpm: &mut Tpm) -> Identity {
@@ -176,13 +201,13 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
         assert_eq!(tpm.tag(&patient()).unwrap(), None);
-        let first = tpm.write_tag(&[1; 48], &patient()).unwrap();
+        let first = written(&mut tpm, "1");
         assert_eq!((first.index, first.public.size_bytes), (0x01c1_0110, 48));
-        // ownerwrite, ownerread, authread, no_da, written
-        assert_eq!(first.public.attributes, 0x2206_0002);
-        let second = tpm.write_tag(&[2; 48], &patient()).unwrap();
+        // policywrite, ownerread, authread, no_da, written
+        assert_eq!(first.public.attributes, 0x2206_0008);
+        let second = written(&mut tpm, "2");
         assert_eq!(second.public, first.public);
-        assert_eq!(second.contents, [2; 48]);
+        assert_eq!(second.contents, tag::digest("2"));
         assert_eq!(
             tpm.read(selection([0]), &patient()).unwrap().tag,
             Some(second)
@@ -190,11 +215,70 @@ mod needs_swtpm {
     }
 
     #[test]
+    fn the_tpm_takes_only_the_digest_the_authority_signed_for_this_tpm() {
+        needs!(Swtpm);
+        let (_swtpm, mut tpm) = fresh();
+        let first = written(&mut tpm, "1");
+        let subject = identity(&mut tpm).ueid;
+        let name = first.public.name();
+        assert!(slot::is_slot_of(name, authority().public_key(), &subject));
+
+        let other = portcullis_attestation::ueid::Ueid::of_endorsement_key(b"other");
+        let mut foreign = SoftwareKey::from_random(&Zeroizing::new([8; 32])).unwrap();
+        let mut refused = |digest, signer: &mut SoftwareKey, subject| {
+            let signed = WriteAuthorization::sign("2", subject, signer).unwrap();
+            let authority = authority();
+            let write = TagWrite {
+                authority: authority.public_key(),
+                subject,
+                digest,
+                authorization: &signed,
+            };
+            tpm.write_tag(&write, &patient()).unwrap_err().to_string()
+        };
+        // Another digest, another key, another TPM's permission.
+        let (one, two) = (tag::digest("1"), tag::digest("2"));
+        for error in [
+            refused(&one, &mut authority(), &subject),
+            refused(&two, &mut foreign, &subject),
+        ] {
+            assert!(error.starts_with("cannot run PolicySigned"), "{error}");
+        }
+        let error = refused(&two, &mut authority(), &other);
+        assert!(error.starts_with("cannot run NV_Write"), "{error}");
+        assert_eq!(tpm.tag(&patient()).unwrap(), Some(first));
+        assert_eq!(tpm.flush_leftovers(&patient()).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_tag_counter_only_rises_also_when_it_is_made_anew() {
+        needs!(Swtpm);
+        let (swtpm, mut tpm) = fresh();
+        assert_eq!(tpm.tag_counter(&patient()).unwrap(), None);
+        let first = tpm.start_tag_counter(&patient()).unwrap();
+        assert!(slot::is_counter(first.public.name()));
+        assert_eq!(tpm.start_tag_counter(&patient()).unwrap(), first);
+        let stand = |slot: &NvSlot| u64::from_be_bytes(*slot.contents.as_array().unwrap());
+        let second = tpm.count_tag(&patient()).unwrap();
+        assert_eq!(stand(&second), stand(&first) + 1);
+        // As the owner could: NV_UndefineSpace.
+        tpm.release();
+        let mut command = vec![0x80, 0x02, 0, 0, 0, 31, 0x00, 0x00, 0x01, 0x22];
+        command.extend_from_slice(&[0x40, 0, 0, 1]);
+        command.extend_from_slice(&slot::COUNTER_INDEX.to_be_bytes());
+        command.extend_from_slice(&[0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+        swtpm.command(&command).unwrap();
+        assert_eq!(tpm.tag_counter(&patient()).unwrap(), None);
+        let anew = tpm.start_tag_counter(&patient()).unwrap();
+        assert!(stand(&anew) > stand(&second));
+    }
+
+    #[test]
     fn a_certified_tag_holds_name_and_contents_and_verifies() {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
         let key = identity(&mut tpm);
-        let slot = tpm.write_tag(&[5; 48], &patient()).unwrap();
+        let slot = written(&mut tpm, "5");
         // The second time the key comes from its saved context, the third time a reset has
         // made that worthless.
         for round in 0..3_u8 {
@@ -222,7 +306,7 @@ mod needs_swtpm {
     fn a_tag_is_not_certified_by_an_attestation_key_of_another_name() {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
-        let slot = tpm.write_tag(&[5; 48], &patient()).unwrap();
+        let slot = written(&mut tpm, "5");
         let other = TpmName::parse(&format!("000b{}", "00".repeat(32))).unwrap();
         let refused = tpm.certify_tag(&slot, &other, &[], &patient()).unwrap_err();
         assert!(
@@ -292,7 +376,7 @@ mod needs_swtpm {
         let (_swtpm, mut tpm) = fresh();
         let key = identity(&mut tpm);
         let verdict_key = tpm.create_signing_key(&patient()).unwrap();
-        let slot = tpm.write_tag(&[5; 48], &patient()).unwrap();
+        let slot = written(&mut tpm, "5");
         for _ in 0..100 {
             tpm.quote(selection([0, 7]), &[1; 32], &patient()).unwrap();
             tpm.certify_tag(&slot, &key.ak_name, &[1; 32], &patient())
@@ -415,7 +499,7 @@ mod needs_swtpm {
     fn a_character_device_is_read_like_a_socket() {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
-        let slot = tpm.write_tag(&[4; 48], &patient()).unwrap();
+        let slot = written(&mut tpm, "4");
         tpm.release();
         let pty = nix::pty::openpty(None, None).unwrap();
         let mut mode = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
@@ -461,8 +545,8 @@ mod needs_swtpm {
             (0x0006_0004, 20)
         );
         assert_eq!(slot.contents, Vec::<u8>::new());
-        let ours = tpm.write_tag(&[9; 48], &patient()).unwrap();
-        assert_eq!(ours.public.attributes, 0x2206_0002);
+        let ours = written(&mut tpm, "9");
+        assert_eq!(ours.public.attributes, 0x2206_0008);
         assert_ne!(ours.public.name(), slot.public.name());
     }
 }

@@ -157,7 +157,13 @@ mod needs_root {
         fs::create_dir(path.join("own")).unwrap();
         fs::create_dir(path.join("settings")).unwrap();
         fs::create_dir(path.join("log")).unwrap();
-        for file in ["settings/one", "outside", "device", "log/events", "log/other"] {
+        for file in [
+            "settings/one",
+            "outside",
+            "device",
+            "log/events",
+            "log/other",
+        ] {
             fs::write(path.join(file), "contents").unwrap();
         }
         scratch

@@ -68,10 +68,9 @@ pub(crate) fn run(_arguments: &EnrollArguments) -> Result<Report, Failure> {
     let text = format!(
         "{}\n{}\nNext, once for this node:\n  \
          portcullis reference capture --name STATE --out captured.json   approve what it booted\n  \
-         portcullis tag issue --tpm {} …   where the tag key is, if it gets an asset tag\n",
+         portcullis tag request -o request.json   if it gets an asset tag\n",
         strong("Enrolled."),
-        rows.render(),
-        plain(&reply.ueid)
+        rows.render()
     );
     let json = json!({
         "ueid": reply.ueid,

@@ -2,6 +2,7 @@
 
 mod issue;
 mod provision;
+mod request;
 mod show;
 
 pub(crate) use show::tag_list;
@@ -16,6 +17,7 @@ use crate::report::Report;
 pub(crate) enum TagCommand {
     Issue(issue::IssueArguments),
     Provision(provision::ProvisionArguments),
+    Request(request::RequestArguments),
     Show(show::ShowArguments),
 }
 
@@ -23,6 +25,7 @@ pub(crate) fn run(command: &TagCommand) -> Result<Report, Failure> {
     match command {
         TagCommand::Issue(arguments) => issue::run(arguments),
         TagCommand::Provision(arguments) => provision::run(arguments),
+        TagCommand::Request(arguments) => request::run(arguments),
         TagCommand::Show(arguments) => show::run(arguments),
     }
 }

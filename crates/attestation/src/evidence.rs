@@ -36,11 +36,13 @@ pub struct Evidence {
     pub event_log: Option<Vec<u8>>,
     /// The asset tag's NV index, if it is defined.
     pub tag_slot: Option<TagSlot>,
+    /// The tag counter's NV index, if it counts.
+    pub tag_counter: Option<TagSlot>,
     /// The tag document, if there is one.
     pub tag_document: Option<String>,
 }
 
-/// The asset tag's NV index, read and certified by the TPM.
+/// An NV index of the asset tag, read and certified by the TPM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagSlot {
     /// TPM2B_NV_PUBLIC.

@@ -152,10 +152,26 @@ impl FakeTpm {
         SignedAttest { message, signature }
     }
 
+    /// Where the tag counter stands.
+    pub(crate) const TAG_COUNTER: u64 = 7;
+    /// Seed of the tag authority's key.
+    pub(crate) const TAG_AUTHORITY: u8 = 8;
+
+    /// The slot's public area as the tag authority has it.
+    pub(crate) fn tag_public(&self) -> Vec<u8> {
+        let authority = FakeKey::new(Self::TAG_AUTHORITY);
+        sized(&tag::slot::public(authority.public(), &self.ueid, true))
+    }
+
     /// The asset tag's slot with `contents`, certified for `extra_data`.
     pub(crate) fn tag_slot(&self, contents: &[u8], extra_data: &[u8]) -> TagSlot {
-        let public = nv_public(tag::NV_INDEX, 0x2206_0008, contents.len());
-        self.nv_slot(public, contents, extra_data)
+        self.nv_slot(self.tag_public(), contents, extra_data)
+    }
+
+    /// The tag counter, certified for `extra_data`.
+    pub(crate) fn tag_counter(&self, counter: u64, extra_data: &[u8]) -> TagSlot {
+        let public = sized(&tag::slot::counter_public());
+        self.nv_slot(public, &counter.to_be_bytes(), extra_data)
     }
 
     /// Any NV index, certified.
@@ -187,6 +203,7 @@ impl FakeTpm {
             pcrs: self.pcrs.clone(),
             event_log: None,
             tag_slot: None,
+            tag_counter: None,
             tag_document: None,
         }
     }
@@ -196,6 +213,7 @@ impl FakeTpm {
         let mut evidence = self.evidence(nonce);
         let extra_data = qualifying_data(&nonce, &evidence.boot_id, &[0; 32]);
         evidence.tag_slot = Some(self.tag_slot(&tag::digest(document), &extra_data));
+        evidence.tag_counter = Some(self.tag_counter(Self::TAG_COUNTER, &extra_data));
         evidence.tag_document = Some(document.to_owned());
         evidence
     }

@@ -16,12 +16,13 @@ pub struct Finding {
 }
 
 /// Every code an appraisal may use, in alphabetic order.
-pub const CODES: [&str; 25] = [
+pub const CODES: [&str; 26] = [
     "ak-unknown",
     "asset-tag-expired",
     "asset-tag-malformed",
     "asset-tag-mismatch",
     "asset-tag-missing",
+    "asset-tag-replayed",
     "asset-tag-signature-invalid",
     "asset-tag-tampered",
     "event-log-malformed",

@@ -1,7 +1,12 @@
 //! The asset tag: the tag authority's signed statement about one TPM.
 //!
 //! The document alone says what is true of *some* host; it counts only on the host whose TPM has
-//! the document's hash in NV index [`NV_INDEX`] and whose `ueid` is the document's subject.
+//! the document's hash in NV index [`NV_INDEX`], whose `ueid` is the document's subject, and whose
+//! tag counter stands where the document says.
+
+pub mod authorization;
+pub mod request;
+pub mod slot;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +57,8 @@ pub struct AssetTag {
     pub not_before_s: u64,
     /// First second after validity; later than `not_before_s`.
     pub expires_s: u64,
+    /// Where the TPM's tag counter stands while this tag is the latest; 1 or more.
+    pub counter: u64,
     /// Keys and values, both of the grammar of Kubernetes labels.
     pub tags: BTreeMap<String, String>,
     /// Where the host stands, if the authority says.
@@ -184,6 +191,9 @@ impl AssetTag {
             issued_at_s: validity.issued_at_s,
             not_before_s: validity.not_before_s,
             expires_s: validity.expires_s,
+            counter: claims.required("counter", "a whole number, 1 or more", |value| {
+                value.as_u64().filter(|counter| *counter > 0)
+            })?,
             tags: claims.required("tags", grammar, |value| read_tags(value.as_object()?))?,
             location: claims.optional("location", "latitude and longitude", read_location)?,
         })
@@ -198,6 +208,7 @@ impl AssetTag {
             "iat": self.issued_at_s,
             "nbf": self.not_before_s,
             "exp": self.expires_s,
+            "counter": self.counter,
             "tags": self.tags,
         });
         if let (Some(location), Some(members)) = (self.location, claims.as_object_mut()) {

@@ -108,6 +108,8 @@ pub struct TagPin {
     pub nv_name: TpmName,
     /// Its contents: SHA-384 of the tag document.
     pub digest: [u8; crate::tag::DIGEST_BYTES],
+    /// Where the tag counter stood; a document with another number is not the latest.
+    pub counter: u64,
 }
 
 /// Why a verdict is refused.

@@ -174,8 +174,15 @@ method!(
     /// Stores an asset tag and writes its digest to the TPM.
     ProvisionTag, "dev.portcullis.Agent.ProvisionTag", {
         /// The tag document, a compact JWS.
-        document: String
+        document: String,
+        /// The tag authority's signatures over the write to the TPM, base64url.
+        #[serde(default)]
+        authorization: Option<String>
     }, ProvisionTagReply
+);
+method!(
+    /// Asks where the tag counter stands.
+    RequestTag, "dev.portcullis.Agent.RequestTag", {}, RequestTagReply
 );
 method!(
     /// Names the service and its interfaces.
@@ -270,6 +277,25 @@ pub struct ProvisionTagReply {
     pub sha384: String,
 }
 
+/// Answer to [`RequestTag`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestTagReply {
+    /// Identity of the TPM.
+    pub ueid: String,
+    /// TPM name of the attestation key, hexadecimal.
+    pub ak_name: String,
+    /// The attestation key (TPM2B_PUBLIC), hexadecimal.
+    pub ak_public: String,
+    /// Where the tag counter stands.
+    pub counter: u64,
+    /// The counter's index (TPM2B_NV_PUBLIC), hexadecimal.
+    pub nv_public: String,
+    /// What the attestation key signed (TPMS_ATTEST), hexadecimal.
+    pub message: String,
+    /// Its signature (TPMT_SIGNATURE), hexadecimal.
+    pub signature: String,
+}
+
 /// Answer to [`ServiceInfo`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceInfoReply {
@@ -329,6 +355,8 @@ pub enum Call {
     Evidence(Evidence),
     /// `dev.portcullis.Agent.ProvisionTag`
     ProvisionTag(ProvisionTag),
+    /// `dev.portcullis.Agent.RequestTag`
+    RequestTag(RequestTag),
     /// `org.varlink.service.GetInfo`
     ServiceInfo(ServiceInfo),
     /// `org.varlink.service.GetInterfaceDescription`
@@ -390,6 +418,7 @@ impl Call {
             Capture::NAME => fields(parameters).map(Self::Capture),
             Evidence::NAME => fields(parameters).map(Self::Evidence),
             ProvisionTag::NAME => fields(parameters).map(Self::ProvisionTag),
+            RequestTag::NAME => fields(parameters).map(Self::RequestTag),
             ServiceInfo::NAME => fields(parameters).map(Self::ServiceInfo),
             InterfaceDescription::NAME => fields(parameters).map(Self::InterfaceDescription),
             _ => Err(CallError::Answer(unknown_method(raw.method))),

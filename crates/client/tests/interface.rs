@@ -7,7 +7,7 @@
 
 use portcullis_client::method::{
     Attest, Call, CallError, Capture, Enroll, Evidence, Explain, InterfaceDescription,
-    ProvisionTag, Record, ServiceInfo, Snapshot, Status,
+    ProvisionTag, Record, RequestTag, ServiceInfo, Snapshot, Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -57,7 +57,9 @@ fn all_calls() -> Vec<Value> {
         }),
         wire_call(&ProvisionTag {
             document: "a.b.c".to_owned(),
+            authorization: None,
         }),
+        wire_call(&RequestTag {}),
         wire_call(&ServiceInfo {}),
         wire_call(&InterfaceDescription {
             interface: INTERFACE_NAME.to_owned(),

@@ -120,6 +120,8 @@ codes! {
         "the TPM, the verdict or the agent holds no asset tag where one is needed" => "write it with 'portcullis tag provision'";
     AssetTagTampered "asset-tag-tampered" Refused "NIST IR 8320A",
         "TPM slot, tag document and verdict do not agree" => "write it again with 'portcullis tag provision'";
+    AssetTagReplayed "asset-tag-replayed" Refused "NIST IR 8320A",
+        "the asset tag is not the latest that was issued for this TPM" => "provision the latest tag, or have one issued";
     AssetTagMalformed "asset-tag-malformed" Refused "NIST IR 8320A",
         "the tag document cannot be read" => "have a new tag issued and provision it";
     AssetTagSignatureInvalid "asset-tag-signature-invalid" Refused "NIST IR 8320A",

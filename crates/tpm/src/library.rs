@@ -13,16 +13,13 @@ use portcullis_attestation::ueid::Ueid;
 use tss_esapi::Context;
 use tss_esapi::abstraction::AsymmetricAlgorithmSelection;
 use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
-use tss_esapi::attributes::NvIndexAttributes;
 use tss_esapi::constants::response_code::Tss2ResponseCode;
-use tss_esapi::handles::{KeyHandle, NvIndexTpmHandle, TpmHandle};
+use tss_esapi::handles::KeyHandle;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::ecc::EccCurve;
-use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth, Provision};
+use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{
-    Data, MaxNvBuffer, NvPublicBuilder, PcrSelectionList, PcrSlot, Public, SignatureScheme,
-};
+use tss_esapi::structures::{Data, PcrSelectionList, PcrSlot, Public, SignatureScheme};
 use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::Marshall;
 use tss_esapi::utils::TpmsContext;
@@ -30,13 +27,11 @@ use tss_esapi::utils::TpmsContext;
 use crate::attestation_key;
 use crate::error::TpmError;
 use crate::number::padded;
-use crate::nv::{NvSlot, TAG_ATTRIBUTES, TAG_BYTES, WRITTEN};
 use crate::response_code::ResponseCode;
 use crate::tcti::Tcti;
 
 pub(crate) const CREATE_PRIMARY: &str = "CreatePrimary";
 const QUOTE: &str = "Quote";
-const NV_DEFINE: &str = "NV_DefineSpace";
 
 /// Who this TPM is: its endorsement key and its attestation key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,67 +116,7 @@ impl Library {
         })
     }
 
-    /// Defines NV index `index` for a tag, if it is not, and writes `contents` there.
-    ///
-    /// `current` is what was read a moment ago. An index with other attributes or another size is
-    /// removed first: its owner asked for a tag here.
-    pub(crate) fn write_tag(
-        &mut self,
-        index: u32,
-        current: Option<&NvSlot>,
-        contents: &[u8],
-    ) -> Result<(), TpmError> {
-        let fits = |slot: &NvSlot| {
-            slot.public.attributes & !WRITTEN == TAG_ATTRIBUTES
-                && slot.public.size_bytes == TAG_BYTES
-        };
-        let handle = NvIndexTpmHandle::new(index).map_err(|error| failed(NV_DEFINE, error))?;
-        let existing = match current {
-            None => None,
-            Some(slot) => {
-                let object = self
-                    .context
-                    .execute_without_session(|context| {
-                        context.tr_from_tpm_public(TpmHandle::NvIndex(handle))
-                    })
-                    .map_err(|error| failed("NV_ReadPublic", error))?;
-                if fits(slot) {
-                    Some(object.into())
-                } else {
-                    self.context
-                        .nv_undefine_space(Provision::Owner, object.into())
-                        .map_err(|error| failed("NV_UndefineSpace", error))?;
-                    None
-                }
-            }
-        };
-        let object = match existing {
-            Some(object) => object,
-            None => self.define(handle)?,
-        };
-        let data = MaxNvBuffer::try_from(contents).map_err(|error| failed("NV_Write", error))?;
-        self.context
-            .nv_write(NvAuth::Owner, object, data, 0)
-            .map_err(|error| failed("NV_Write", error))
-    }
-
-    fn define(
-        &mut self,
-        index: NvIndexTpmHandle,
-    ) -> Result<tss_esapi::handles::NvIndexHandle, TpmError> {
-        let public = NvPublicBuilder::new()
-            .with_nv_index(index)
-            .with_index_name_algorithm(HashingAlgorithm::Sha256)
-            .with_index_attributes(NvIndexAttributes(TAG_ATTRIBUTES))
-            .with_data_area_size(usize::from(TAG_BYTES))
-            .build()
-            .map_err(|error| failed(NV_DEFINE, error))?;
-        self.context
-            .nv_define_space(Provision::Owner, None, public)
-            .map_err(|error| failed(NV_DEFINE, error))
-    }
-
-    /// The context itself, for [`crate::signing_key`].
+    /// The context itself, for [`crate::signing_key`] and [`crate::tag_slot`].
     pub(crate) fn context(&mut self) -> &mut Context {
         &mut self.context
     }

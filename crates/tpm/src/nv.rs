@@ -1,8 +1,7 @@
-//! The NV index that holds the digest of the asset tag.
+//! Reading an NV index without a session.
 
 use portcullis_attestation::nv::NvPublic;
 use tpm2_protocol::basic::TpmHandle;
-use tpm2_protocol::data::TpmaNv;
 use tpm2_protocol::frame::{
     TpmNvReadCommand, TpmNvReadPublicCommand, TpmNvReadPublicResponse, TpmNvReadResponse,
     TpmResponse,
@@ -13,8 +12,6 @@ use crate::error::TpmError;
 use crate::transport::HEADER_BYTES;
 use crate::wire::{Command, Repeat, Wire};
 
-/// Size of the asset tag's index: one SHA-384 digest.
-pub(crate) const TAG_BYTES: u16 = 48;
 /// Not more than this is read from an index of another size; it is not ours then anyway.
 const READ_LIMIT_BYTES: u16 = 256;
 
@@ -30,15 +27,6 @@ pub struct NvSlot {
     /// The contents; empty if the index was never written, or if it does not let everybody read.
     pub contents: Vec<u8>,
 }
-
-/// Attributes of a tag index that we define: the owner writes, everybody reads with the empty
-/// password, and a wrong password never locks the TPM.
-pub(crate) const TAG_ATTRIBUTES: u32 = TpmaNv::OWNERWRITE.bits()
-    | TpmaNv::OWNERREAD.bits()
-    | TpmaNv::AUTHREAD.bits()
-    | TpmaNv::NO_DA.bits();
-/// Set by the TPM at the first write.
-pub(crate) const WRITTEN: u32 = TpmaNv::WRITTEN.bits();
 
 /// Reads name and contents of `index`; `None` if it is not defined.
 pub(crate) fn read(

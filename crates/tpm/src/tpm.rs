@@ -4,9 +4,12 @@ mod anchor;
 
 use portcullis_attestation::attest::SignedAttest;
 use portcullis_attestation::clock::ClockInfo;
+use portcullis_attestation::jwk::PublicKey;
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
-use portcullis_attestation::tag::{DIGEST_BYTES, NV_INDEX};
+use portcullis_attestation::tag::NV_INDEX;
+use portcullis_attestation::tag::slot::{self, COUNTER_ATTRIBUTES, COUNTER_INDEX};
 use portcullis_attestation::tpm_name::TpmName;
+use portcullis_attestation::ueid::Ueid;
 use tpm2_protocol::basic::TpmHandle;
 use tpm2_protocol::data::{TpmCap, TpmuCapabilities};
 use tpm2_protocol::frame::{TpmGetCapabilityCommand, TpmGetCapabilityResponse};
@@ -20,6 +23,7 @@ use crate::nv::{self, NvSlot};
 use crate::reading::{self, Reading};
 use crate::signing_key::{self, KeyBlob};
 use crate::sys;
+use crate::tag_slot::{self, TagWrite};
 use crate::tcti::Tcti;
 use crate::wire::{Command, Repeat, Wire};
 
@@ -172,7 +176,7 @@ impl Tpm {
         library.quote(&mut self.quote_key, selection, qualifying_data)
     }
 
-    /// Has the AK named `ak_name` sign the contents of the tag's NV index and `qualifying_data`
+    /// Has the AK named `ak_name` sign the contents of an NV index of the tag and `qualifying_data`
     /// (at most 64 bytes).
     ///
     /// # Errors
@@ -224,21 +228,109 @@ impl Tpm {
         signature
     }
 
-    /// Writes `contents` to the tag's NV index, which is defined if it is not, and reads it back.
+    /// Reads the tag counter's NV index; `None` if it is not defined.
     ///
     /// # Errors
     ///
-    /// If the owner hierarchy has a password, or the TPM cannot be reached.
+    /// If the TPM cannot be reached or asked in time.
+    pub fn tag_counter(&mut self, deadline: &Deadline) -> Result<Option<NvSlot>, TpmError> {
+        nv::read(&mut self.wire, COUNTER_INDEX, deadline)
+    }
+
+    /// Reads the tag counter's NV index after having made sure that it counts: it is defined, anew
+    /// if it is another sort of index, and counted once.
+    ///
+    /// # Errors
+    ///
+    /// If the owner hierarchy has a password and the index must be made, or the TPM cannot be
+    /// reached.
+    pub fn start_tag_counter(&mut self, deadline: &Deadline) -> Result<NvSlot, TpmError> {
+        let current = self.tag_counter(deadline)?;
+        if let Some(slot) = current
+            .as_ref()
+            .filter(|it| slot::is_counter(it.public.name()))
+        {
+            return Ok(slot.clone());
+        }
+        let mut library = self.library(deadline)?;
+        // One that is ours and was never counted is left as it is.
+        let attributes = current.as_ref().map(|slot| slot.public.attributes);
+        if attributes != Some(COUNTER_ATTRIBUTES) {
+            if current.is_some() {
+                tag_slot::undefine(&mut library, COUNTER_INDEX)?;
+            }
+            tag_slot::define_counter(&mut library)?;
+        }
+        tag_slot::count(&mut library)?;
+        drop(library);
+        self.counted(deadline)
+    }
+
+    /// Counts the tag counter on by one: the tag in the slot is then no longer the latest.
+    ///
+    /// # Errors
+    ///
+    /// If the counter is not defined, or the TPM cannot be reached.
+    pub fn count_tag(&mut self, deadline: &Deadline) -> Result<NvSlot, TpmError> {
+        tag_slot::count(&mut self.library(deadline)?)?;
+        self.counted(deadline)
+    }
+
+    fn counted(&mut self, deadline: &Deadline) -> Result<NvSlot, TpmError> {
+        self.tag_counter(deadline)?
+            .filter(|it| slot::is_counter(it.public.name()))
+            .ok_or_else(|| TpmError::Decode {
+                command: "NV_ReadPublic",
+                reason: "an index other than the counter just made".to_owned(),
+            })
+    }
+
+    /// Makes sure that the tag's NV index is one that only `authority` can write. An index of
+    /// another sort is removed, and what it held is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the owner hierarchy has a password and the index must be made, or the TPM cannot be
+    /// reached.
+    pub fn define_tag(
+        &mut self,
+        authority: &PublicKey,
+        subject: &Ueid,
+        deadline: &Deadline,
+    ) -> Result<(), TpmError> {
+        let current = self.tag(deadline)?;
+        let is = |written| {
+            let area = slot::public(authority, subject, written);
+            let name = TpmName::of_public_area(HashAlg::Sha256, &area);
+            (current.as_ref()).is_some_and(|it| Some(it.public.name()) == name.as_ref())
+        };
+        if is(false) || is(true) {
+            return Ok(());
+        }
+        let mut library = self.library(deadline)?;
+        if current.is_some() {
+            tag_slot::undefine(&mut library, NV_INDEX)?;
+        }
+        tag_slot::define_slot(&mut library, authority, subject)
+    }
+
+    /// Writes a digest to the tag's NV index under the tag authority's signature, and reads it
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// If the index is not defined for this authority ([`Tpm::define_tag`]), if the TPM does not
+    /// accept the signature, or if it cannot be reached.
     pub fn write_tag(
         &mut self,
-        contents: &[u8; DIGEST_BYTES],
+        tag: &TagWrite<'_>,
         deadline: &Deadline,
     ) -> Result<NvSlot, TpmError> {
         let current = self.tag(deadline)?;
-        self.library(deadline)?
-            .write_tag(NV_INDEX, current.as_ref(), contents)?;
+        let written = current.is_some_and(|slot| slot.public.is_written());
+        tag_slot::write(&mut self.library(deadline)?, tag, written)?;
         self.tag(deadline)?
-            .filter(|slot| slot.contents == contents)
+            .filter(|slot| slot.contents == tag.digest)
             .ok_or_else(|| TpmError::Decode {
                 command: "NV_Read",
                 reason: "contents other than those just written".to_owned(),

@@ -14,9 +14,10 @@ use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrValues};
 use portcullis_attestation::reference::{BootState, Endorsement, ReferenceValues};
 use portcullis_attestation::software_key::SoftwareKey;
 use portcullis_attestation::tag::AssetTag;
+use portcullis_attestation::tag::authorization::WriteAuthorization;
 use portcullis_attestation::tpm_name::TpmName;
 use portcullis_attestation::ueid::Ueid;
-use portcullis_client::method::{Capture, Enroll, Snapshot, Status};
+use portcullis_client::method::{Capture, Enroll, ProvisionTag, RequestTag, Snapshot, Status};
 use portcullis_client::{AgentError, Client, ClientError, Method};
 use portcullis_gate::{Decision, LaunchRequest, decide};
 use portcullis_tests::daemon::Daemon;
@@ -162,11 +163,24 @@ impl Host {
             issued_at_s: 1,
             not_before_s: 1,
             expires_s: 1 << 40,
+            counter: self.call(&RequestTag {}).unwrap().counter + 1,
             tags: BTreeMap::from([("country".to_owned(), "DE".to_owned())]),
             location: None,
         };
         change(&mut tag);
         tag.sign(&mut key(self.tag_key)).unwrap()
+    }
+
+    /// The call that provisions `document`, with the tag authority's permission to write it.
+    pub(crate) fn provision(&self, document: &str) -> ProvisionTag {
+        let captured = self.call(&Capture {}).unwrap();
+        let subject = Ueid::parse(&captured.ueid).unwrap();
+        let authorization =
+            WriteAuthorization::sign(document, &subject, &mut key(self.tag_key)).unwrap();
+        ProvisionTag {
+            document: document.to_owned(),
+            authorization: Some(authorization.to_string()),
+        }
     }
 
     /// Calls the agent; what is not an answer fails the test.

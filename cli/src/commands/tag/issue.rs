@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use portcullis_attestation::hex;
 use portcullis_attestation::jws::{SignError, Signer as _};
+use portcullis_attestation::tag::authorization::WriteAuthorization;
 use portcullis_attestation::tag::{self, AssetTag, Location};
+use portcullis_attestation::tpm_name::TpmName;
 use portcullis_attestation::ueid::Ueid;
 use serde_json::json;
 
@@ -17,23 +19,40 @@ use crate::failure::Failure;
 use crate::files;
 use crate::paint::{Rows, strong};
 use crate::report::Report;
+use crate::tag_file::TagFile;
 
 /// Sign an asset tag for one TPM.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  portcullis tag issue --key keys/tag.pem --tpm AXx… --tag country=DE --tag site=fra1 -o w7.jws
-  portcullis tag issue --key keys/tag.pem --tpm AXx… --tag pool=pci --location 50.11,8.68 \
---valid 30d -o w7.jws
+  portcullis tag issue --key keys/tag.pem --request w7.request.json --tag country=DE \
+--tag site=fra1 -o w7.tag
+  portcullis tag issue --key keys/tag.pem --tpm AXx… --counter 4 --tag pool=pci \
+--location 50.11,8.68 --valid 30d -o w7.tag
 
-The TPM's identity is what 'portcullis enroll' and 'portcullis status' print on the node.")]
+The request is what 'portcullis tag request' writes on the node. A tag is for one count of the TPM's
+tag counter: issue only one for each, and it is void once the next one is provisioned.")]
 pub(crate) struct IssueArguments {
     /// Private key made with 'keys generate --use tag'.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Identity of the TPM (44 characters, beginning with 'A').
-    #[arg(long, value_name = "UEID", value_parser = ueid)]
-    tpm: Ueid,
+    /// Request of the node, which names TPM and count and is signed by its attestation key.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "tpm",
+        conflicts_with = "tpm"
+    )]
+    request: Option<PathBuf>,
+    /// TPM name of the attestation key that must have signed the request, as 'enroll' printed it.
+    #[arg(long, value_name = "HEX", requires = "request", value_parser = ak_name)]
+    ak_name: Option<TpmName>,
+    /// Identity of the TPM (44 characters, beginning with 'A'), in place of a request.
+    #[arg(long, value_name = "UEID", requires = "counter", value_parser = ueid)]
+    tpm: Option<Ueid>,
+    /// The count the tag is for: one more than where the TPM's tag counter stands.
+    #[arg(long, value_name = "NUMBER", requires = "tpm", value_parser = clap::value_parser!(u64).range(1..))]
+    counter: Option<u64>,
     /// One tag; the grammar is that of Kubernetes labels.
     #[arg(long = "tag", value_name = "KEY=VALUE", required = true, value_parser = pair)]
     tags: Vec<(String, String)>,
@@ -60,10 +79,15 @@ enum IssueError {
     Twice { key: String },
     #[error("cannot sign asset tag")]
     Sign(#[source] SignError),
+    #[error("cannot issue a tag without the TPM's identity and count")]
+    Subject,
+    #[error("cannot issue a tag beyond the last count of a TPM")]
+    Count,
 }
 
 pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
     let tags = unique(&arguments.tags).map_err(Failure::usage)?;
+    let (subject, counter) = about(arguments)?;
     let mut key = documents::private_key(&arguments.key)?;
     let kid = key.public_key().kid().to_string();
     let now = clock::now_unix_s();
@@ -72,10 +96,11 @@ pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
             .issuer
             .clone()
             .unwrap_or_else(|| documents::issuer_of(&kid)),
-        subject: arguments.tpm.clone(),
+        subject,
         issued_at_s: now,
         not_before_s: now,
         expires_s: now.saturating_add(arguments.valid.as_secs()),
+        counter,
         tags,
         location: arguments.location,
     };
@@ -83,9 +108,13 @@ pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
         .sign(&mut key)
         .map_err(IssueError::Sign)
         .map_err(Failure::internal)?;
+    let authorization = WriteAuthorization::sign(&document, &asset_tag.subject, &mut key)
+        .map_err(IssueError::Sign)
+        .map_err(Failure::internal)?;
+    let file = TagFile::to_text(&document, &authorization);
     files::write(
         &arguments.out,
-        document.as_bytes(),
+        file.as_bytes(),
         files::PUBLIC,
         arguments.force,
     )?;
@@ -93,6 +122,7 @@ pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
     let sha384 = hex::encode(&tag::digest(&document));
     let mut rows = Rows::default();
     rows.add("TPM", asset_tag.subject.as_str());
+    rows.add("counter", asset_tag.counter.to_string());
     rows.add("tags", super::tag_list(&asset_tag.tags));
     rows.add(
         "valid until",
@@ -114,6 +144,22 @@ pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
         "claims": asset_tag.to_claims(),
     });
     Ok(Report::done(text, json))
+}
+
+/// Which TPM the tag is about, and for which count.
+fn about(arguments: &IssueArguments) -> Result<(Ueid, u64), Failure> {
+    let Some(path) = &arguments.request else {
+        let named = arguments.tpm.clone().zip(arguments.counter);
+        return named.ok_or_else(|| Failure::usage(IssueError::Subject));
+    };
+    let verified = super::request::read(path, arguments.ak_name.as_ref())?;
+    let next = verified.counter.checked_add(1);
+    let counter = next.ok_or_else(|| Failure::refused(IssueError::Count))?;
+    Ok((verified.ueid, counter))
+}
+
+fn ak_name(text: &str) -> Result<TpmName, String> {
+    TpmName::parse(text).ok_or_else(|| "expected a TPM name in hexadecimal".to_owned())
 }
 
 fn unique(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>, IssueError> {

@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::clock;
 use crate::documents;
 use crate::failure::{EXIT_REFUSED, Failure};
-use crate::files;
 use crate::paint::{Rows, good, plain, strong};
 use crate::report::Report;
+use crate::tag_file::TagFile;
 use crate::validity::validity;
 
 /// Verify an asset tag and show what it says.
@@ -24,7 +24,7 @@ use crate::validity::validity;
 #[command(after_help = "\
 Examples:
   portcullis tag show
-  portcullis tag show --key keys/tag.jwk w7.jws")]
+  portcullis tag show --key keys/tag.jwk w7.tag")]
 pub(crate) struct ShowArguments {
     /// Tag document; the one provisioned on this node if not given.
     file: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
         .file
         .clone()
         .unwrap_or_else(|| PathBuf::from(paths::TAG_DOCUMENT));
-    let document = files::read_text(&path)?;
+    let document = TagFile::read(&path)?.document;
     let keys = documents::verifying_keys(&arguments.key)?;
     let asset_tag = tag::verify(&document, &keys).map_err(|error| match error {
         TagError::Signature(_) => Failure::refused(error),
@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
         validity(asset_tag.not_before_s, asset_tag.expires_s, now),
     );
     rows.add("TPM", asset_tag.subject.as_str());
+    rows.add("counter", asset_tag.counter.to_string());
     rows.add("tags", tag_list(&asset_tag.tags));
     if let Some(location) = asset_tag.location {
         rows.add(

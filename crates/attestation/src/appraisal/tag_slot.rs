@@ -7,9 +7,10 @@ use crate::attest::{Attest, AttestError, Attested, NvContents};
 use crate::evidence::{Evidence, TagSlot};
 use crate::finding::Finding;
 use crate::hex;
-use crate::jwk::TrustedKeys;
+use crate::jwk::{KeyUse, TrustedKeys};
 use crate::nv::NvPublic;
-use crate::tag::{self, AssetTag, TagError};
+use crate::tag::slot::{self, COUNTER_INDEX};
+use crate::tag::{self, AssetTag, DIGEST_BYTES, NV_INDEX, TagError};
 use crate::verdict::TagPin;
 
 /// What the evidence says about the asset tag.
@@ -20,7 +21,11 @@ pub(super) struct SlotAppraisal {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Appraises slot and document; a host with neither is a host without a tag, and no finding.
+/// Appraises slot, counter and document; a host without slot and document is a host without a tag,
+/// and no finding.
+///
+/// The pin says what the TPM certified, so an old tag is pinned too: the gate then refuses it by
+/// its counter. An index that others than the tag authority may write is not pinned.
 pub(super) fn appraise(
     evidence: &Evidence,
     genuine: &Genuine,
@@ -28,24 +33,12 @@ pub(super) fn appraise(
     now_s: u64,
 ) -> SlotAppraisal {
     let mut appraisal = SlotAppraisal::default();
-    let certified = evidence
-        .tag_slot
-        .as_ref()
-        .map(|slot| certify(slot, genuine));
-    match certified {
-        None if evidence.tag_document.is_none() => return appraisal,
-        None => {
-            let subject = format!("TPM NV index {:#010x}", tag::NV_INDEX);
-            let expected = "the digest of the tag document";
-            appraisal.findings.push(Finding::new(
-                "asset-tag-missing",
-                subject,
-                expected,
-                "index not defined",
-            ));
-        }
-        Some(Ok(pin)) => appraisal.pin = Some(pin),
-        Some(Err(finding)) => appraisal.findings.push(finding),
+    if evidence.tag_slot.is_none() && evidence.tag_document.is_none() {
+        return appraisal;
+    }
+    match pin(evidence, genuine, keys) {
+        Ok(pin) => appraisal.pin = Some(pin),
+        Err(finding) => appraisal.findings.push(finding),
     }
     match read_document(evidence, appraisal.pin.as_ref(), keys, now_s) {
         // Without a certified slot the document is about some TPM, not about this one.
@@ -56,11 +49,105 @@ pub(super) fn appraise(
     appraisal
 }
 
-/// What the TPM itself signed about the slot.
-fn certify(slot: &TagSlot, genuine: &Genuine) -> Result<TagPin, Finding> {
-    let subject = format!("TPM NV index {:#010x}", tag::NV_INDEX);
+/// What the TPM certified about slot and counter.
+fn pin(evidence: &Evidence, genuine: &Genuine, keys: &TrustedKeys) -> Result<TagPin, Finding> {
+    let Some(given) = &evidence.tag_slot else {
+        let expected = "the digest of the tag document";
+        return Err(Finding::new(
+            "asset-tag-missing",
+            subject(NV_INDEX),
+            expected,
+            "index not defined, or never written",
+        ));
+    };
+    let (public, contents) = certified(NV_INDEX, given, genuine)?;
+    let is_ours = keys
+        .iter()
+        .filter(|pinned| pinned.key_use() == KeyUse::Tag)
+        .any(|pinned| slot::is_slot_of(public.name(), pinned.key(), &evidence.ueid));
+    if !is_ours {
+        return Err(Finding::new(
+            "asset-tag-tampered",
+            subject(NV_INDEX),
+            "an index that only a pinned tag authority can write",
+            writers(&public),
+        ));
+    }
+    let digest: &[u8; DIGEST_BYTES] = contents.as_array().ok_or_else(|| {
+        let found = format!("{} bytes", contents.len());
+        Finding::new("asset-tag-tampered", subject(NV_INDEX), "48 bytes", found)
+    })?;
+    Ok(TagPin {
+        nv_index: public.index,
+        nv_name: public.name().clone(),
+        digest: *digest,
+        counter: counter(evidence.tag_counter.as_ref(), genuine)?,
+    })
+}
+
+/// Where the tag counter stands.
+fn counter(given: Option<&TagSlot>, genuine: &Genuine) -> Result<u64, Finding> {
+    let Some(given) = given else {
+        let expected = "the counter that tells the latest tag";
+        return Err(Finding::new(
+            "asset-tag-missing",
+            subject(COUNTER_INDEX),
+            expected,
+            "index not defined, or never counted",
+        ));
+    };
+    let (public, contents) = certified(COUNTER_INDEX, given, genuine)?;
+    contents
+        .as_array()
+        .filter(|_| slot::is_counter(public.name()))
+        .map(|bytes| u64::from_be_bytes(*bytes))
+        .ok_or_else(|| {
+            let found = format!("attributes {:#010x}", public.attributes);
+            let expected = "a counter, which the TPM lets nobody set back";
+            Finding::new(
+                "asset-tag-tampered",
+                subject(COUNTER_INDEX),
+                expected,
+                found,
+            )
+        })
+}
+
+fn subject(index: u32) -> String {
+    format!("TPM NV index {index:#010x}")
+}
+
+/// Who may write an index that is not as it has to be.
+fn writers(public: &NvPublic) -> String {
+    let who = [
+        (0b0001, "the platform"),
+        (0b0010, "the owner"),
+        (0b0100, "whoever knows its password"),
+        (0b1000, "whoever its policy admits"),
+    ];
+    let who: Vec<&str> = who
+        .into_iter()
+        .filter(|(bit, _)| public.attributes & bit != 0)
+        .map(|(_, name)| name)
+        .collect();
+    let attributes = public.attributes;
+    if who.is_empty() {
+        return format!("attributes {attributes:#010x}");
+    }
+    format!(
+        "{} may write (attributes {attributes:#010x})",
+        who.join(", ")
+    )
+}
+
+/// What the TPM itself signed about NV index `index`.
+fn certified<'a>(
+    index: u32,
+    slot: &'a TagSlot,
+    genuine: &Genuine,
+) -> Result<(NvPublic, &'a [u8]), Finding> {
     let refuse =
-        |code, expected: &str, found: String| Finding::new(code, subject.clone(), expected, found);
+        |code, expected: &str, found: String| Finding::new(code, subject(index), expected, found);
     let malformed = |cause| refuse("evidence-malformed", "a TPM2B_NV_PUBLIC", chain(&cause));
     let public = NvPublic::parse(&slot.public).map_err(malformed)?;
     let signed = slot
@@ -84,18 +171,10 @@ fn certify(slot: &TagSlot, genuine: &Genuine) -> Result<TagPin, Finding> {
     if let Some((expected, found)) = unlike(&signed, genuine) {
         return Err(refuse("asset-tag-tampered", expected, found));
     }
-    if let Some((expected, found)) = other_index(&public, certified, slot) {
-        return Err(refuse("asset-tag-tampered", expected, found));
+    if let Some((expected, found)) = other_index(index, &public, certified, slot) {
+        return Err(refuse("asset-tag-tampered", &expected, found));
     }
-    let Some(digest) = certified.contents.as_array() else {
-        let found = format!("{} bytes", certified.contents.len());
-        return Err(refuse("asset-tag-tampered", "48 bytes", found));
-    };
-    Ok(TagPin {
-        nv_index: public.index,
-        nv_name: public.name().clone(),
-        digest: *digest,
-    })
+    Ok((public, &slot.contents))
 }
 
 /// Whether the certificate was made by the same key in the same boot for the same nonce.
@@ -125,18 +204,20 @@ fn unlike(signed: &Attest, genuine: &Genuine) -> Option<(&'static str, String)> 
 
 /// Whether the certificate is about all of the right index.
 fn other_index(
+    index: u32,
     public: &NvPublic,
     certified: &NvContents,
     slot: &TagSlot,
-) -> Option<(&'static str, String)> {
-    if public.index != tag::NV_INDEX {
-        return Some(("NV index 0x01c10110", format!("{:#010x}", public.index)));
+) -> Option<(String, String)> {
+    let differs = |expected: &str, found: String| Some((expected.to_owned(), found));
+    if public.index != index {
+        return Some((subject(index), format!("{:#010x}", public.index)));
     }
     if !public.is_written() {
-        return Some(("an index that was written", "none written".to_owned()));
+        return differs("an index that was written", "none written".to_owned());
     }
     if certified.name != *public.name() {
-        return Some(("the name of the certified index", public.name().to_string()));
+        return differs("the name of the certified index", public.name().to_string());
     }
     if certified.offset != 0 || certified.contents.len() != usize::from(public.size_bytes) {
         let found = format!(
@@ -144,13 +225,13 @@ fn other_index(
             certified.contents.len(),
             certified.offset
         );
-        return Some(("the whole contents certified", found));
+        return differs("the whole contents certified", found);
     }
     if certified.contents != slot.contents {
-        return Some((
+        return differs(
             "the contents that were certified",
             hex::encode(&slot.contents),
-        ));
+        );
     }
     None
 }
@@ -194,6 +275,14 @@ fn read_document(
             expected,
             tag.subject.to_string(),
         ));
+    }
+    if let Some(pin) = pin.filter(|pin| pin.counter != tag.counter) {
+        let expected = format!(
+            "the tag for counter {}, where the TPM's stands",
+            pin.counter
+        );
+        let found = format!("one for counter {}", tag.counter);
+        return Err(refuse("asset-tag-replayed", expected, found));
     }
     if !tag.is_valid_at(now_s) {
         let found = format!("valid from {} to {}", tag.not_before_s, tag.expires_s);

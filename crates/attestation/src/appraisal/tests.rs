@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::evidence::TagSlot;
-use crate::fakes::{FakeKey, FakeTpm, nv_public};
+use crate::fakes::{FakeKey, FakeTpm, nv_public, sized};
 use crate::finding::CODES;
 use crate::jwk::KeyUse;
 use crate::pcr::{HashAlg, PcrIndex};
@@ -18,7 +18,7 @@ mod references;
 
 const NOW_S: u64 = 5000;
 const NONCE: Nonce = Nonce::new([5; 32]);
-const AUTHORITY: u8 = 8;
+const AUTHORITY: u8 = FakeTpm::TAG_AUTHORITY;
 
 fn pcr(index: u8) -> PcrIndex {
     PcrIndex::new(index).expect("0 to 23")
@@ -104,6 +104,7 @@ fn document_with(change: impl FnOnce(&mut AssetTag)) -> String {
         issued_at_s: 0,
         not_before_s: NOW_S,
         expires_s: NOW_S + 1,
+        counter: FakeTpm::TAG_COUNTER,
         tags: [("country".to_owned(), "DE".to_owned())].into(),
         location: None,
     };
@@ -144,18 +145,19 @@ proptest! {
 
     #[test]
     fn a_changed_bit_anywhere_in_the_tag_gives_no_tags(
-        part in 0_usize..5,
+        part in 0_usize..9,
         place in any::<prop::sample::Index>(),
         bit in 0_u8..7,
     ) {
         let mut changed = tagged(&document_with(|_| {}));
         let mut document = changed.tag_document.take().expect("a document").into_bytes();
-        let slot = changed.tag_slot.as_mut().expect("a slot");
+        let slot = if part < 4 { &mut changed.tag_slot } else { &mut changed.tag_counter };
+        let slot = slot.as_mut().expect("certified");
         let bytes = match part {
-            0 => &mut slot.public,
-            1 => &mut slot.contents,
-            2 => &mut slot.certificate.message,
-            3 => &mut slot.certificate.signature,
+            0 | 4 => &mut slot.public,
+            1 | 5 => &mut slot.contents,
+            2 | 6 => &mut slot.certificate.message,
+            3 | 7 => &mut slot.certificate.signature,
             _ => &mut document,
         };
         let place = place.index(bytes.len());

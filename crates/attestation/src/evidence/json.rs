@@ -3,7 +3,8 @@
 //! ```text
 //! {"nonce":"…","boot_id":"…","gate_digest":"…","ueid":"…","ak_public":"…",
 //!  "quote":{"message":"…","signature":"…"},"pcr_bank":"sha256","pcrs":{"0":"…"},
-//!  "event_log":"…","tag_slot":{"public":"…","contents":"…","certificate":{…}},"tag_document":"…"}
+//!  "event_log":"…","tag_slot":{"public":"…","contents":"…","certificate":{…}},"tag_counter":{…},
+//!  "tag_document":"…"}
 //! ```
 //!
 //! Digests and what the TPM gave are lower-case hexadecimal, the nonce and `ueid` as in a verdict, the event log base64url.
@@ -61,13 +62,13 @@ impl Evidence {
             if let Some(log) = &self.event_log {
                 members.insert("event_log".to_owned(), base64url::encode(log).into());
             }
-            if let Some(slot) = &self.tag_slot {
-                let slot = json!({
-                    "public": hex::encode(&slot.public),
-                    "contents": hex::encode(&slot.contents),
-                    "certificate": signed_json(&slot.certificate),
-                });
-                members.insert("tag_slot".to_owned(), slot);
+            for (name, slot) in [
+                ("tag_slot", &self.tag_slot),
+                ("tag_counter", &self.tag_counter),
+            ] {
+                if let Some(slot) = slot {
+                    members.insert(name.to_owned(), slot_json(slot));
+                }
             }
             if let Some(document) = &self.tag_document {
                 members.insert("tag_document".to_owned(), document.as_str().into());
@@ -87,7 +88,10 @@ impl Evidence {
         let bank = claims.required("pcr_bank", "the name of a bank", |value| {
             HashAlg::parse(value.as_str()?)
         })?;
-        let tag_slot = claims.optional("tag_slot", "an object", Value::as_object)?;
+        let slot = |name| -> Result<Option<TagSlot>, ClaimError> {
+            let members = claims.optional(name, "an object", Value::as_object)?;
+            members.map(|members| slot(members, name)).transpose()
+        };
         Ok(Self {
             nonce: claims.required("nonce", "32 bytes in base64url", |value| {
                 Nonce::parse(value.as_str()?)
@@ -112,7 +116,8 @@ impl Evidence {
             event_log: claims.optional("event_log", "bytes in base64url", |value| {
                 base64url::decode(value.as_str()?)
             })?,
-            tag_slot: tag_slot.map(slot).transpose()?,
+            tag_slot: slot("tag_slot")?,
+            tag_counter: slot("tag_counter")?,
             tag_document: claims
                 .optional("tag_document", "a text", Value::as_str)?
                 .map(str::to_owned),
@@ -120,8 +125,8 @@ impl Evidence {
     }
 }
 
-fn slot(members: &Map<String, Value>) -> Result<TagSlot, ClaimError> {
-    let claims = Claims::at(members, "", "tag_slot");
+fn slot(members: &Map<String, Value>, name: &str) -> Result<TagSlot, ClaimError> {
+    let claims = Claims::at(members, "", name);
     let certificate = claims.required("certificate", "an object", Value::as_object)?;
     Ok(TagSlot {
         public: bytes_of(claims, "public")?,
@@ -140,6 +145,14 @@ fn signed(members: &Map<String, Value>, name: &str) -> Result<SignedAttest, Clai
 
 fn bytes_of(claims: Claims<'_>, name: &str) -> Result<Vec<u8>, ClaimError> {
     claims.required(name, HEX, |value| hex::decode(value.as_str()?))
+}
+
+fn slot_json(slot: &TagSlot) -> Value {
+    json!({
+        "public": hex::encode(&slot.public),
+        "contents": hex::encode(&slot.contents),
+        "certificate": signed_json(&slot.certificate),
+    })
 }
 
 fn signed_json(signed: &SignedAttest) -> Value {
@@ -169,6 +182,10 @@ mod tests {
             public: vec![1, 2],
             contents: vec![3; 48],
             certificate: evidence.quote.clone(),
+        });
+        evidence.tag_counter = Some(TagSlot {
+            contents: vec![4; 8],
+            ..evidence.tag_slot.clone().unwrap()
         });
         let text = evidence.to_json().to_string();
         assert_eq!(Evidence::from_json(text.as_bytes()).unwrap(), evidence);

@@ -10,6 +10,7 @@ fn tag() -> AssetTag {
         issued_at_s: 1000,
         not_before_s: 1000,
         expires_s: 2000,
+        counter: 7,
         tags: [
             ("country", "DE"),
             ("site", "fra1"),
@@ -60,7 +61,7 @@ fn only_a_pinned_tag_key_counts() {
 
 #[test]
 fn each_claim_is_required_but_location() {
-    for claim in ["iss", "sub", "iat", "nbf", "exp", "tags"] {
+    for claim in ["iss", "sub", "iat", "nbf", "exp", "counter", "tags"] {
         let missing = ClaimError::Missing {
             claim: format!("/{claim}"),
         };
@@ -76,6 +77,9 @@ fn each_claim_is_required_but_location() {
 fn a_claim_of_the_wrong_form_is_refused() {
     for (claim, value) in [
         ("iss", json!(5)),
+        ("counter", json!(0)),
+        ("counter", json!("7")),
+        ("counter", json!(7.5)),
         ("sub", json!("4c4c4544-0033-3610-8051-b2c04f4b4d32")),
         ("sub", json!("")),
         ("iat", json!(-1)),

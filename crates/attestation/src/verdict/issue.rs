@@ -84,6 +84,7 @@ fn attester_claims(state: &AttestedState) -> Value {
             "tag_digest_sha384".to_owned(),
             hex::encode(&pin.digest).into(),
         );
+        members.insert("tag_counter".to_owned(), pin.counter.into());
     }
     claims
 }

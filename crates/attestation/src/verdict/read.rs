@@ -172,9 +172,14 @@ fn read_selection(bank: HashAlg, indices: &[Value]) -> Option<PcrSelection> {
         .then(|| PcrSelection::new(bank, pcrs))
 }
 
-/// All three claims of the tag or none: half a pin would leave the other half to the host.
+/// All four claims of the tag or none: half a pin would leave the other half to the host.
 fn tag_pin(attester: &Claims<'_>) -> Result<Option<TagPin>, ClaimError> {
-    let claims = ["tag_nv_index", "tag_nv_name", "tag_digest_sha384"];
+    let claims = [
+        "tag_nv_index",
+        "tag_nv_name",
+        "tag_digest_sha384",
+        "tag_counter",
+    ];
     if !claims.iter().any(|claim| attester.has(claim)) {
         return Ok(None);
     }
@@ -187,6 +192,7 @@ fn tag_pin(attester: &Claims<'_>) -> Result<Option<TagPin>, ClaimError> {
         digest: attester.required("tag_digest_sha384", "48 bytes in hexadecimal", |value| {
             hex::decode_array(value.as_str()?)
         })?,
+        counter: attester.unsigned("tag_counter")?,
     }))
 }
 

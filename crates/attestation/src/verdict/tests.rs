@@ -41,6 +41,7 @@ fn issued() -> Value {
         issued_at_s: NOW_S,
         not_before_s: NOW_S,
         expires_s: NOW_S + 1,
+        counter: FakeTpm::TAG_COUNTER,
         tags: [("country".to_owned(), "DE".to_owned())].into(),
         location: None,
     }
@@ -311,6 +312,7 @@ fn each_binding_is_required() {
         "tag_nv_index",
         "tag_nv_name",
         "tag_digest_sha384",
+        "tag_counter",
     ] {
         let refused = with(&format!("{ATTESTER}/{claim}"), Value::Null).expect_err("missing");
         let claim = format!("/host/ear_attester_claims/{claim}");
@@ -358,9 +360,14 @@ fn what_is_not_a_binding_may_be_absent() {
 }
 
 #[test]
-fn a_verdict_without_all_three_tag_claims_has_no_tag() {
+fn a_verdict_without_all_four_tag_claims_has_no_tag() {
     let mut payload = payload();
-    for claim in ["tag_nv_index", "tag_nv_name", "tag_digest_sha384"] {
+    for claim in [
+        "tag_nv_index",
+        "tag_nv_name",
+        "tag_digest_sha384",
+        "tag_counter",
+    ] {
         payload = replaced(payload, &format!("{ATTESTER}/{claim}"), Value::Null);
     }
     assert_eq!(signed_and_read(&payload).expect("valid").host.tag, None);
@@ -421,6 +428,8 @@ fn claims_of_the_wrong_form_are_refused() {
         ("tag_nv_index", json!("0x01C10110")),
         ("tag_nv_name", json!("")),
         ("tag_digest_sha384", json!(zeros(32))),
+        ("tag_counter", json!("7")),
+        ("tag_counter", json!(-1)),
     ] {
         let refused = with(&format!("{ATTESTER}/{claim}"), value.clone()).expect_err("wrong form");
         let line = std::error::Error::source(&refused)
@@ -526,7 +535,7 @@ proptest! {
         let claims: Vec<String> = attester.keys().cloned().collect();
         let claim = &claims[index.index(claims.len())];
         let original = attester.insert(claim.clone(), value.clone()).expect("was there");
-        let count = matches!(claim.as_str(), "bootcount" | "tpm_restart_count" | "tpm_clock");
+        let count = matches!(claim.as_str(), "bootcount" | "tpm_restart_count" | "tpm_clock" | "tag_counter");
         prop_assume!(original != value && !(count && value.is_u64()));
         prop_assert!(read::verdict("kid".to_owned(), &payload).is_err(), "{claim}: {value}");
     }

@@ -71,6 +71,14 @@ pub(super) fn verified(
             asset_tag.subject.as_str(),
         ));
     }
+    if asset_tag.counter != pin.counter {
+        return Err(Refusal::new(
+            Code::AssetTagReplayed,
+            "tag document",
+            format!("the tag for counter {}, as attested", pin.counter),
+            format!("one for counter {}", asset_tag.counter),
+        ));
+    }
     let (now, skew) = (moment.unix_s, policy.clock_skew.as_secs());
     if asset_tag.not_before_s > now.saturating_add(skew) {
         return Err(untimely(

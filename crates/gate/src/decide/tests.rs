@@ -84,6 +84,7 @@ fn asset_tag() -> AssetTag {
         issued_at_s: ISSUED,
         not_before_s: ISSUED,
         expires_s: NOW + 86_400,
+        counter: 3,
         tags: tags
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
@@ -160,6 +161,7 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
         nv_index: slot.nv_index,
         nv_name: slot.nv_name.clone(),
         digest: slot.contents.clone().try_into().expect("48 bytes"),
+        counter: 3,
     });
     let mut keys = TrustedKeys::new();
     pin(&mut keys, VERIFIER, KeyUse::Verdict);

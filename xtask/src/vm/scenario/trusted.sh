@@ -17,9 +17,10 @@ keys() {
         install -m 0644 keys/*.jwk /etc/portcullis/trust.d/
 }
 tag() {
-    portcullis tag issue --key keys/tag.pem --tpm "$(jq -r .ueid "$RESULTS/enroll.out")" \
-        --tag country=DE --tag pool=pci --out tag.jws &&
-        portcullis tag provision tag.jws
+    portcullis tag request --out request.json &&
+        portcullis tag issue --key keys/tag.pem --request request.json \
+            --tag country=DE --tag pool=pci --out host.tag &&
+        portcullis tag provision host.tag
 }
 step keys keys
 step enroll portcullis enroll --output json

@@ -32,7 +32,10 @@ fn half_a_tag_is_missing_the_other_half() {
     };
     let appraisal = appraised(&no_slot);
     assert_untagged(&appraisal, &["asset-tag-missing"]);
-    assert_eq!(appraisal.findings[0].found, "index not defined");
+    assert_eq!(
+        appraisal.findings[0].found,
+        "index not defined, or never written"
+    );
 
     let no_document = Evidence {
         tag_document: None,
@@ -153,6 +156,7 @@ fn a_slot_that_is_not_the_certified_one_is_tampering() {
         with_slot(|_, slot| slot.contents[0] ^= 1),
         with_slot(|tpm, slot| *slot = tpm.tag_slot(&digest[..47], &extra_data())),
         with_slot(|tpm, slot| *slot = tpm.tag_slot(&[&digest[..], &[0]].concat(), &extra_data())),
+        with_slot(|tpm, slot| *slot = tpm.tag_counter(FakeTpm::TAG_COUNTER, &extra_data())),
     ] {
         assert_untagged(&appraisal, &["asset-tag-tampered"]);
     }
@@ -164,6 +168,23 @@ fn a_true_certificate_over_an_index_that_is_no_tag_slot_does_not_count() {
     for (index, attributes, found) in [
         (0x01c1_0111, 0x2206_0008, "0x01c10111"),
         (tag::NV_INDEX, 0x0206_0008, "none written"),
+        // Ours, but without the authority's policy.
+        (
+            tag::NV_INDEX,
+            0x2206_0008,
+            "whoever its policy admits may write (attributes 0x22060008)",
+        ),
+        // As earlier versions defined it, and as Intel SecL does.
+        (
+            tag::NV_INDEX,
+            0x2206_0002,
+            "the owner may write (attributes 0x22060002)",
+        ),
+        (
+            tag::NV_INDEX,
+            0x2006_0004,
+            "whoever knows its password may write (attributes 0x20060004)",
+        ),
     ] {
         let public = nv_public(index, attributes, 48);
         let appraisal = with_slot(|tpm, slot| *slot = tpm.nv_slot(public, &digest, &extra_data()));
@@ -181,4 +202,72 @@ fn a_slot_that_cannot_be_read_is_malformed_evidence() {
     let quote = evidence().quote;
     let appraisal = with_slot(|_, slot| slot.certificate = quote);
     assert_untagged(&appraisal, &["evidence-malformed"]);
+}
+
+#[test]
+fn a_slot_of_another_authority_or_another_tpm_is_tampering() {
+    let digest = tag::digest(&document_with(|_| {}));
+    let subject = FakeTpm::new(1).ueid;
+    for public in [
+        tag::slot::public(FakeKey::new(9).public(), &subject, true),
+        tag::slot::public(
+            FakeKey::new(AUTHORITY).public(),
+            &FakeTpm::new(2).ueid,
+            true,
+        ),
+    ] {
+        let public = sized(&public);
+        let appraisal = with_slot(|tpm, slot| *slot = tpm.nv_slot(public, &digest, &extra_data()));
+        assert_untagged(&appraisal, &["asset-tag-tampered"]);
+    }
+}
+
+/// Evidence whose counter was changed after everything was collected.
+fn with_counter(change: impl FnOnce(&FakeTpm, &mut Option<TagSlot>)) -> Appraisal {
+    let mut evidence = tagged(&document_with(|_| {}));
+    change(&FakeTpm::new(1), &mut evidence.tag_counter);
+    appraised(&evidence)
+}
+
+#[test]
+fn a_tag_for_another_count_is_an_old_one_and_pinned_as_such() {
+    for counter in [
+        0,
+        FakeTpm::TAG_COUNTER + 1,
+        FakeTpm::TAG_COUNTER - 1,
+        u64::MAX,
+    ] {
+        let appraisal =
+            with_counter(|tpm, slot| *slot = Some(tpm.tag_counter(counter, &extra_data())));
+        assert_untagged(&appraisal, &["asset-tag-replayed"]);
+        let pin = appraisal.state.and_then(|state| state.tag).expect("pinned");
+        assert_eq!(pin.counter, counter);
+    }
+}
+
+#[test]
+fn a_counter_that_may_be_set_back_does_not_count() {
+    let seven = FakeTpm::TAG_COUNTER.to_be_bytes();
+    let counter = tag::slot::COUNTER_INDEX;
+    for (index, attributes) in [
+        (counter, 0x2206_0004), // an ordinary index that holds the number
+        (counter, 0x2206_0016), // a counter of other rules
+        (counter, 0x0206_0014), // one that never counted
+        (counter + 1, 0x2206_0014),
+    ] {
+        let public = nv_public(index, attributes, 8);
+        let appraisal = with_counter(|tpm, slot| {
+            *slot = Some(tpm.nv_slot(public, &seven, &extra_data()));
+        });
+        assert_untagged(&appraisal, &["asset-tag-tampered"]);
+        assert!(appraisal.state.is_some_and(|state| state.tag.is_none()));
+    }
+    assert_untagged(
+        &with_counter(|_, slot| *slot = None),
+        &["asset-tag-missing"],
+    );
+    let stale = with_counter(|tpm, slot| {
+        *slot = Some(tpm.tag_counter(FakeTpm::TAG_COUNTER, &[0; 32]));
+    });
+    assert_untagged(&stale, &["asset-tag-tampered"]);
 }

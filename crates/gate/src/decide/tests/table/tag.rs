@@ -148,6 +148,24 @@ pub(super) const CASES: &[Case] = &[
         "",
     ),
     (
+        "the tag is an older one of this TPM",
+        tagged_launch,
+        |it| {
+            it.rebind(|tag| tag.counter -= 1);
+        },
+        Code::AssetTagReplayed,
+        "one for counter 2",
+    ),
+    (
+        "the TPM counted on after the tag",
+        tagged_launch,
+        |it| {
+            it.attester()["tag_counter"] = json!(4);
+        },
+        Code::AssetTagReplayed,
+        "one for counter 3",
+    ),
+    (
         "the tag is not valid yet",
         tagged_launch,
         |it| {
