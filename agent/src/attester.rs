@@ -6,6 +6,7 @@ use portcullis_attestation::attest::{Attest, Attested, SignedAttest};
 use portcullis_attestation::boot_id::BootId;
 use portcullis_attestation::event_log;
 use portcullis_attestation::evidence::{Evidence, TagSlot, qualifying_data};
+use portcullis_attestation::ima;
 use portcullis_attestation::nonce::Nonce;
 use portcullis_attestation::pcr::{PcrSelection, PcrValues};
 use portcullis_config::paths;
@@ -51,6 +52,10 @@ pub(crate) fn collect(
     between(tpm);
     // After the quote: a log that grew since then still begins with what was quoted.
     let event_log = kernel_log::read(paths::EVENT_LOG, event_log::MAX_BYTES);
+    let quotes_ima = pcrs.iter().any(|(pcr, _)| pcr.get() == ima::PCR);
+    let ima_list = quotes_ima
+        .then(|| kernel_log::read(paths::IMA_LIST, ima::MAX_BYTES))
+        .flatten();
     Ok(Evidence {
         nonce: challenge.nonce,
         boot_id: challenge.boot_id,
@@ -60,6 +65,7 @@ pub(crate) fn collect(
         quote,
         pcrs,
         event_log,
+        ima_list,
         tag_slot,
         tag_counter,
         tag_document: challenge.tag_document,

@@ -18,8 +18,8 @@ use crate::files::{self, FileError};
 /// A P-256 key in PKCS#8 PEM is 241 bytes; comments around it are allowed for.
 const KEY_LIMIT_BYTES: u64 = 16 * 1024;
 
-/// Objects inside each other in a capture; it has four.
-const CAPTURE_DEPTH: usize = 8;
+/// Objects and lists inside each other in a capture; rules on events have twelve.
+const CAPTURE_DEPTH: usize = 16;
 
 /// Permission bits of group and others.
 const OTHERS: u32 = 0o077;

@@ -7,6 +7,7 @@
 
 mod boot;
 mod event_rules;
+mod ima;
 mod measured;
 mod secure_boot;
 mod tag_slot;
@@ -23,7 +24,7 @@ use crate::hex;
 use crate::jwk::TrustedKeys;
 use crate::nonce::Nonce;
 use crate::pcr::PcrValues;
-use crate::reference::Reference;
+use crate::reference::{BootState, Reference};
 use crate::tpm_name::TpmName;
 use crate::trust::{Claim, ClaimValue, TrustTier, TrustVector};
 use crate::ueid::Ueid;
@@ -101,13 +102,16 @@ pub fn appraise(
         .iter()
         .filter(|one| one.values.is_valid_at(now_s))
         .collect();
-    let boot_state = match in_date(policy, &valid, now_s) {
+    let matched = match in_date(policy, &valid, now_s) {
         Some(finding) => {
             findings.push(finding);
             None
         }
         None => match boot::match_state(evidence, &valid) {
-            Ok(state) => Some(state.name.clone()),
+            Ok(mut matched) => {
+                findings.append(&mut matched.findings);
+                Some(matched)
+            }
             Err(differences) => {
                 findings.extend(differences);
                 None
@@ -116,11 +120,11 @@ pub fn appraise(
     };
     vector.set(
         Claim::Executables,
-        match boot_state {
-            Some(_) => ClaimValue::BOOT_APPROVED,
-            None => ClaimValue::UNSUPPORTABLE,
-        },
+        matched
+            .as_ref()
+            .map_or(ClaimValue::UNSUPPORTABLE, |matched| matched.executables),
     );
+    let boot_state = matched.as_ref().map(|matched| matched.state);
     if is_endorsed(evidence, &genuine.ak, &valid) {
         vector.set(Claim::InstanceIdentity, ClaimValue::APPROVED);
         vector.set(Claim::Hardware, ClaimValue::APPROVED);
@@ -142,7 +146,7 @@ pub fn appraise(
         status: vector.worst(),
         vector,
         findings,
-        boot_state,
+        boot_state: boot_state.map(|state| state.name.clone()),
         policy_ids: valid.iter().map(|one| one.id.clone()).collect(),
         tags: slot.tags,
         state: Some(AttestedState {
@@ -151,7 +155,7 @@ pub fn appraise(
             boot_id: evidence.boot_id.clone(),
             clock: genuine.attest.clock,
             ak_name: genuine.ak.name().clone(),
-            pcrs: evidence.pcrs.clone(),
+            pcrs: pinned(&evidence.pcrs, boot_state),
             tag: slot.pin,
         }),
     }
@@ -301,6 +305,23 @@ fn is_endorsed(evidence: &Evidence, ak: &AkPublic, valid: &[&Reference]) -> bool
         .iter()
         .flat_map(|one| &one.values.tpms)
         .any(|tpm| tpm.ueid == evidence.ueid && tpm.ak_name == *ak.name())
+}
+
+/// The PCRs that a verdict pins until the next one. IMA extends PCR 10 with every program that
+/// runs, so where its list was appraised the register is not held to the value it had.
+fn pinned(quoted: &PcrValues, state: Option<&BootState>) -> PcrValues {
+    let is_appraised = state.is_some_and(|state| state.ima.is_some());
+    let mut pinned = PcrValues::new(quoted.bank());
+    for (pcr, value) in quoted.iter() {
+        if is_appraised && pcr.get() == crate::ima::PCR {
+            continue;
+        }
+        if pinned.insert(pcr, value.to_vec()).is_err() {
+            // A value of the bank fits the bank.
+            return quoted.clone();
+        }
+    }
+    pinned
 }
 
 /// An error and its causes on one line.

@@ -34,6 +34,8 @@ pub struct Evidence {
     pub pcrs: PcrValues,
     /// The firmware's event log, if the kernel has one; read after the quote.
     pub event_log: Option<Vec<u8>>,
+    /// The kernel's IMA list, if it has one and PCR 10 was quoted; read after the quote.
+    pub ima_list: Option<Vec<u8>>,
     /// The asset tag's NV index, if it is defined.
     pub tag_slot: Option<TagSlot>,
     /// The tag counter's NV index, if it counts.

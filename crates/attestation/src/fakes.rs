@@ -202,6 +202,7 @@ impl FakeTpm {
             quote: self.signed(self.quote_message(&extra_data)),
             pcrs: self.pcrs.clone(),
             event_log: None,
+            ima_list: None,
             tag_slot: None,
             tag_counter: None,
             tag_document: None,

@@ -16,7 +16,7 @@ pub struct Finding {
 }
 
 /// Every code an appraisal may use, in alphabetic order.
-pub const CODES: [&str; 26] = [
+pub const CODES: [&str; 31] = [
     "ak-unknown",
     "asset-tag-expired",
     "asset-tag-malformed",
@@ -31,6 +31,11 @@ pub const CODES: [&str; 26] = [
     "event-missing",
     "event-unexpected",
     "evidence-malformed",
+    "ima-file-unknown",
+    "ima-list-malformed",
+    "ima-list-mismatch",
+    "ima-list-missing",
+    "ima-violation",
     "nonce-mismatch",
     "pcr-bank-missing",
     "pcr-mismatch",

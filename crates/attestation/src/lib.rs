@@ -38,6 +38,7 @@ pub mod evidence;
 pub mod finding;
 mod hashing;
 pub mod hex;
+pub mod ima;
 pub mod jwk;
 pub mod jws;
 mod little_endian;

@@ -2,8 +2,11 @@
 
 mod capture;
 mod event_rules;
+mod ima_rules;
 
 pub use event_rules::{EventRules, PcrRules, SecureBootRules, Step, note_of};
+pub(crate) use ima_rules::{FileVerdict, contents};
+pub use ima_rules::{ImaRules, UnknownFile};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -11,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::claims::{ClaimError, Claims};
 use crate::finding::Finding;
 use crate::hex;
+use crate::ima;
 use crate::jwk::TrustedKeys;
 use crate::jws::{self, JwsError, SignError, Signer, Typ};
 use crate::pcr::{HashAlg, PcrIndex, PcrValues};
@@ -63,6 +67,8 @@ pub struct BootState {
     pub banks: Vec<PcrValues>,
     /// Rules on events, one entry for each bank; of a PCR that has no exact value in it.
     pub events: Vec<EventRules>,
+    /// Files that may have been run or read since, by the kernel's IMA; says what PCR 10 is.
+    pub ima: Option<ImaRules>,
 }
 
 /// The statement that an AK lives in the same genuine TPM as an EK.
@@ -200,6 +206,7 @@ impl BootState {
             name,
             banks,
             events: Vec::new(),
+            ima: None,
         }
     }
 
@@ -225,7 +232,7 @@ impl BootState {
             self.event_rules(bank)
                 .is_some_and(|rules| rules.pcrs.contains_key(&pcr))
         };
-        is_exact || is_ruled()
+        is_exact || is_ruled() || self.ima.is_some() && pcr.get() == ima::PCR
     }
 
     /// Reads a claim; `None` also for a member that is not known here, because a demand that is
@@ -234,7 +241,7 @@ impl BootState {
         let members = claim.as_object()?;
         if !members
             .keys()
-            .all(|name| ["name", "pcrs", "events"].contains(&name.as_str()))
+            .all(|name| ["name", "pcrs", "events", "ima"].contains(&name.as_str()))
         {
             return None;
         }
@@ -257,6 +264,10 @@ impl BootState {
                 .iter()
                 .map(|(bank, rules)| EventRules::from_claim(HashAlg::parse(bank)?, rules))
                 .collect::<Option<_>>()?,
+            ima: match members.get("ima") {
+                None => None,
+                Some(claim) => Some(ImaRules::from_claim(claim)?),
+            },
         };
         (fits && state.says_something() && !state.says_twice()).then_some(state)
     }
@@ -271,10 +282,13 @@ impl BootState {
 
     /// Whether a PCR has both a value and rules.
     fn says_twice(&self) -> bool {
-        self.events.iter().any(|rules| {
-            self.bank(rules.bank)
-                .is_some_and(|values| rules.pcrs.keys().any(|pcr| values.value(*pcr).is_some()))
-        })
+        let pins_ima = PcrIndex::new(ima::PCR)
+            .is_some_and(|pcr| self.banks.iter().any(|values| values.value(pcr).is_some()));
+        (self.ima.is_some() && pins_ima)
+            || self.events.iter().any(|rules| {
+                self.bank(rules.bank)
+                    .is_some_and(|values| rules.pcrs.keys().any(|pcr| values.value(*pcr).is_some()))
+            })
     }
 
     /// The state as a member of the claim `boot_states`.
@@ -297,6 +311,9 @@ impl BootState {
         }
         if !events.is_empty() {
             claim.insert("events".to_owned(), events.into());
+        }
+        if let Some(rules) = &self.ima {
+            claim.insert("ima".to_owned(), rules.to_claim());
         }
         claim.into()
     }

@@ -170,6 +170,8 @@ impl ClaimValue {
     pub const APPROVED: Self = Self(2);
     /// Executables: what booted is approved, run time was not appraised.
     pub const BOOT_APPROVED: Self = Self(3);
+    /// Executables: what booted is approved, something that ran since is not known.
+    pub const UNRECOGNIZED_RUNTIME: Self = Self(33);
     /// Executables: what booted is not approved.
     pub const UNSUPPORTABLE: Self = Self(96);
     /// Instance identity: nobody endorsed this TPM.

@@ -168,6 +168,16 @@ codes! {
         "Secure Boot rests on keys that no rule of the boot state allows" => "restore the keys, or sign these as reference values";
     KeylimeFailed "keylime-failed" Refused "RFC 9334 8.4",
         "the Keylime verifier found the node's evidence wrong" => "see 'keylime_tenant -c status', then mend the node";
+    ImaListMissing "ima-list-missing" Refused "AR4SI executables",
+        "the kernel has no IMA list to hold against the files of a boot state" => "boot with 'ima_policy=', or sign values without 'ima'";
+    ImaListMalformed "ima-list-malformed" Refused "AR4SI executables",
+        "the IMA list cannot be read" => "reboot the node";
+    ImaListMismatch "ima-list-mismatch" Refused "AR4SI executables",
+        "the IMA list does not give the quoted value of PCR 10" => "find what extended PCR 10, then reboot the node";
+    ImaFileUnknown "ima-file-unknown" Refused "AR4SI executables",
+        "a file was run or read that the boot state does not allow" => "remove the file and reboot, or sign it as a reference value";
+    ImaViolation "ima-violation" Refused "AR4SI executables",
+        "a file was changed while it was measured" => "find what writes to the file, then reboot the node";
     ReferenceValuesMissing "reference-values-missing" Undecided "RFC 9334 8.3",
         "there are no reference values to appraise with" => "sign some with 'portcullis reference sign'";
     ReferenceValuesMalformed "reference-values-malformed" Refused "RFC 9334 8.3",

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_attestation::hex;
-use portcullis_attestation::reference::{self, BootState, EventRules, ReferenceError, Step};
+use portcullis_attestation::reference::{
+    self, BootState, EventRules, ReferenceError, Step, UnknownFile,
+};
 use serde_json::json;
 
 use crate::clock;
@@ -89,6 +91,18 @@ fn boot_state(state: &BootState) -> String {
     text.push_str(&rows.render());
     for rules in &state.events {
         text.push_str(&event_rules(rules));
+    }
+    if let Some(rules) = &state.ima {
+        let unknown = match rules.unknown {
+            UnknownFile::Warn => "a warning",
+            UnknownFile::Refuse => "refused",
+        };
+        let head = format!(
+            "IMA: {} files allowed, {} directories not judged, any other file is {unknown}",
+            rules.files.len(),
+            rules.excluded.len()
+        );
+        line(&mut text, 2, &head);
     }
     text
 }

@@ -1,12 +1,24 @@
 //! Matching of the evidence with approved boot states.
 
 use super::event_rules;
+use super::ima::{self, Files};
 use super::measured::Measured;
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::hex;
 use crate::pcr::{PcrIndex, PcrValues};
-use crate::reference::{BootState, EventRules, Reference};
+use crate::reference::{BootState, EventRules, ImaRules, Reference, UnknownFile};
+use crate::trust::ClaimValue;
+
+/// A boot state all of whose demands are met.
+pub(super) struct Match<'a> {
+    /// The state.
+    pub(super) state: &'a BootState,
+    /// What that says about executables.
+    pub(super) executables: ClaimValue,
+    /// Files that the state does not know and puts up with.
+    pub(super) findings: Vec<Finding>,
+}
 
 /// The boot state all of whose demands are met, or why there is none.
 ///
@@ -15,15 +27,15 @@ use crate::reference::{BootState, EventRules, Reference};
 pub(super) fn match_state<'a>(
     evidence: &Evidence,
     references: &[&'a Reference],
-) -> Result<&'a BootState, Vec<Finding>> {
+) -> Result<Match<'a>, Vec<Finding>> {
     let bank = evidence.pcrs.bank();
     let measured = Measured::read(evidence);
     let nearest = references
         .iter()
         .flat_map(|one| &one.values.boot_states)
         .filter(|state| state.bank(bank).is_some() || state.event_rules(bank).is_some())
-        .map(|state| Comparison::of(state, &evidence.pcrs, &measured))
-        .min_by_key(Comparison::distance);
+        .map(|state| Comparison::of(state, evidence, &measured))
+        .min_by_key(|comparison| (comparison.distance(), comparison.unknown.len()));
     match nearest {
         None => Err(vec![Finding::new(
             "pcr-bank-missing",
@@ -31,7 +43,7 @@ pub(super) fn match_state<'a>(
             format!("a boot state with PCR values of bank {bank}"),
             "none",
         )]),
-        Some(comparison) if comparison.distance() == 0 => Ok(comparison.state),
+        Some(comparison) if comparison.distance() == 0 => Ok(comparison.matched()),
         Some(comparison) => Err(comparison.findings(&evidence.pcrs)),
     }
 }
@@ -42,22 +54,29 @@ struct Comparison<'a> {
     differing: Vec<Finding>,
     /// PCRs that the state speaks of and the quote does not.
     not_quoted: Vec<PcrIndex>,
+    /// Files that speak against the run, not against the boot.
+    unknown: Vec<Finding>,
 }
 
 // === impl Comparison ===
 
 impl<'a> Comparison<'a> {
-    fn of(state: &'a BootState, quoted: &PcrValues, measured: &Measured<'_>) -> Self {
+    fn of(state: &'a BootState, evidence: &Evidence, measured: &Measured<'_>) -> Self {
+        let quoted = &evidence.pcrs;
         let mut comparison = Self {
             state,
             differing: Vec::new(),
             not_quoted: Vec::new(),
+            unknown: Vec::new(),
         };
         if let Some(approved) = state.bank(quoted.bank()) {
             comparison.compare_values(approved, quoted);
         }
         if let Some(rules) = state.event_rules(quoted.bank()) {
             comparison.compare_events(rules, quoted, measured);
+        }
+        if let Some(rules) = &state.ima {
+            comparison.judge_files(rules, evidence);
         }
         comparison
     }
@@ -110,6 +129,33 @@ impl<'a> Comparison<'a> {
         };
         let found = event_rules::findings(rules, &self.state.name, quoted, proven);
         self.differing.extend(found);
+    }
+
+    fn judge_files(&mut self, rules: &ImaRules, evidence: &Evidence) {
+        let pcr = PcrIndex::new(crate::ima::PCR);
+        if let Some(pcr) = pcr.filter(|pcr| evidence.pcrs.value(*pcr).is_none()) {
+            self.not_quoted.push(pcr);
+            self.not_quoted.sort_unstable();
+            return;
+        }
+        match (ima::judge(rules, &self.state.name, evidence), rules.unknown) {
+            (Files::Unproven(finding), _) => self.differing.push(finding),
+            (Files::Judged(findings), UnknownFile::Refuse) => self.differing.extend(findings),
+            (Files::Judged(findings), UnknownFile::Warn) => self.unknown = findings,
+        }
+    }
+
+    fn matched(self) -> Match<'a> {
+        let executables = match &self.state.ima {
+            None => ClaimValue::BOOT_APPROVED,
+            Some(_) if self.unknown.is_empty() => ClaimValue::APPROVED,
+            Some(_) => ClaimValue::UNRECOGNIZED_RUNTIME,
+        };
+        Match {
+            state: self.state,
+            executables,
+            findings: self.unknown,
+        }
     }
 
     const fn distance(&self) -> usize {

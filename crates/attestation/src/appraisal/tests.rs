@@ -13,6 +13,7 @@ use proptest::prelude::*;
 mod asset_tag;
 mod boot_states;
 mod events;
+mod ima;
 mod quote;
 mod references;
 

@@ -3,11 +3,11 @@
 //! ```text
 //! {"nonce":"…","boot_id":"…","gate_digest":"…","ueid":"…","ak_public":"…",
 //!  "quote":{"message":"…","signature":"…"},"pcr_bank":"sha256","pcrs":{"0":"…"},
-//!  "event_log":"…","tag_slot":{"public":"…","contents":"…","certificate":{…}},"tag_counter":{…},
-//!  "tag_document":"…"}
+//!  "event_log":"…","ima_list":"…","tag_slot":{"public":"…","contents":"…","certificate":{…}},
+//!  "tag_counter":{…},"tag_document":"…"}
 //! ```
 //!
-//! Digests and what the TPM gave are lower-case hexadecimal, the nonce and `ueid` as in a verdict, the event log base64url.
+//! Digests and what the TPM gave are lower-case hexadecimal, the nonce and `ueid` as in a verdict, the logs base64url.
 
 use portcullis_json::{JsonError, Limits};
 use serde_json::{Map, Value, json};
@@ -62,6 +62,9 @@ impl Evidence {
             if let Some(log) = &self.event_log {
                 members.insert("event_log".to_owned(), base64url::encode(log).into());
             }
+            if let Some(list) = &self.ima_list {
+                members.insert("ima_list".to_owned(), base64url::encode(list).into());
+            }
             for (name, slot) in [
                 ("tag_slot", &self.tag_slot),
                 ("tag_counter", &self.tag_counter),
@@ -114,6 +117,9 @@ impl Evidence {
                 PcrValues::from_claim(bank, value.as_object()?).filter(|pcrs| !pcrs.is_empty())
             })?,
             event_log: claims.optional("event_log", "bytes in base64url", |value| {
+                base64url::decode(value.as_str()?)
+            })?,
+            ima_list: claims.optional("ima_list", "bytes in base64url", |value| {
                 base64url::decode(value.as_str()?)
             })?,
             tag_slot: slot("tag_slot")?,
@@ -177,6 +183,7 @@ mod tests {
         let text = evidence.to_json().to_string();
         assert_eq!(Evidence::from_json(text.as_bytes()).unwrap(), evidence);
         evidence.event_log = Some(vec![0, 255]);
+        evidence.ima_list = Some(vec![255, 0]);
         evidence.tag_document = Some("a.b.c".to_owned());
         evidence.tag_slot = Some(TagSlot {
             public: vec![1, 2],

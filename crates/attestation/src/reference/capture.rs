@@ -45,6 +45,7 @@ impl BootState {
             name,
             banks: (!exact.is_empty()).then_some(exact).into_iter().collect(),
             events: (!is_empty).then_some(rules).into_iter().collect(),
+            ima: None,
         })
     }
 }

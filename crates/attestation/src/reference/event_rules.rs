@@ -275,7 +275,7 @@ impl SecureBootRules {
 }
 
 /// The members of an object that has no others than these.
-fn known<'a>(claim: &'a Value, names: &[&str]) -> Option<&'a Map<String, Value>> {
+pub(super) fn known<'a>(claim: &'a Value, names: &[&str]) -> Option<&'a Map<String, Value>> {
     let members = claim.as_object()?;
     let is_known = members.keys().all(|name| names.contains(&name.as_str()));
     is_known.then_some(members)

@@ -370,6 +370,7 @@ fn rules_of_another_bank_do_not_match() {
         name: "sha384".to_owned(),
         banks: Vec::new(),
         events: vec![rules],
+        ima: None,
     };
     let appraisal = held_against(&host(GOLDEN).1, vec![state]);
     assert_eq!(codes(&appraisal), ["pcr-bank-missing"]);
