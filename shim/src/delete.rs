@@ -76,14 +76,17 @@ pub(crate) fn run(args: &Args) -> Result<(), DeleteError> {
 }
 
 /// Has the runtime kill and forget the container; what is left of it then is killed and removed
-/// without the runtime.
+/// without the runtime. After a Delete that came to its end there is nothing to do: the server took
+/// its notes back, the runtime has no state, and starting it would cost more than all the rest.
 fn remove_container(bundle: &Path, args: &Args, init: Option<u32>) {
-    let Some(made) = how_made(bundle, args, init) else {
+    let made = noted(bundle, args).or_else(|| unnoted(bundle, args));
+    if let Some(made) = &made {
+        run_limited(made.delete(&args.namespace));
+    } else if init.is_none() {
         return;
-    };
-    run_limited(made.delete(&args.namespace));
-    let cgroup = made.cgroup.as_deref();
-    if let Some(left) = cgroup.and_then(|cgroup| Leftover::named(cgroup, &args.id)) {
+    }
+    let cgroup = made.map_or_else(|| leftover::configured(bundle), |made| made.cgroup);
+    if let Some(left) = cgroup.and_then(|cgroup| Leftover::named(&cgroup, &args.id)) {
         if let Some(init) = init {
             left.kill(init);
         }
@@ -103,36 +106,53 @@ fn remove_socket(bundle: &Path) {
     }
 }
 
-/// What Create noted, in one place or the other, or else how containers of this node are made, if
-/// there is a sign of one.
-fn how_made(bundle: &Path, args: &Args, init: Option<u32>) -> Option<Orphan> {
+/// What Create noted, in one place or the other.
+fn noted(bundle: &Path, args: &Args) -> Option<Orphan> {
     if let Some(noted) = Orphan::read(&args.namespace, &args.id) {
         return Some(noted);
     }
-    let made = |binary: String, root: String, systemd_cgroup: bool| Orphan {
-        id: args.id.clone(),
-        bundle: bundle.to_owned(),
-        shim: 0,
-        binary: binary.into(),
-        root,
-        systemd_cgroup,
-        cgroup: leftover::configured(bundle),
-    };
     match Created::read(bundle) {
-        Ok(Some(created)) => {
-            return Some(made(created.binary, created.root, created.systemd_cgroup));
+        Ok(created) => created.map(|it| made(bundle, args, it)),
+        Err(error) => {
+            warn(&log::chain(&error));
+            None
         }
-        Ok(None) => {}
-        Err(error) => warn(&log::chain(&error)),
+    }
+}
+
+/// How containers of this node are made, if the runtime has state of one that nobody noted.
+fn unnoted(bundle: &Path, args: &Args) -> Option<Orphan> {
+    let made = |binary: &Path, systemd_cgroup: bool| {
+        let created = Created {
+            binary: binary.display().to_string(),
+            root: String::new(),
+            systemd_cgroup,
+        };
+        made(bundle, args, created)
+    };
+    // Its state does not depend on the settings, and most often there is none.
+    let anyhow = made(Path::new(""), false);
+    if !anyhow.runtime(&args.namespace).knows(&args.id) {
+        return None;
     }
     let (name, systemd_cgroup) = portcullis_config::load().map_or_else(
         |_faults| ("runc".to_owned(), false),
         |config| (config.runtime.binary, config.runtime.systemd_cgroup),
     );
     let binary = portcullis_host::runtime_binary(Path::new(&name)).ok()?;
-    let binary = binary.path().display().to_string();
-    let made = made(binary, String::new(), systemd_cgroup);
-    (init.is_some() || made.runtime(&args.namespace).knows(&args.id)).then_some(made)
+    Some(made(binary.path(), systemd_cgroup))
+}
+
+fn made(bundle: &Path, args: &Args, created: Created) -> Orphan {
+    Orphan {
+        id: args.id.clone(),
+        bundle: bundle.to_owned(),
+        shim: 0,
+        binary: created.binary.into(),
+        root: created.root,
+        systemd_cgroup: created.systemd_cgroup,
+        cgroup: leftover::configured(bundle),
+    }
 }
 
 /// Runs `call` to its end, or kills it: containerd waits for five seconds in all, and mounts

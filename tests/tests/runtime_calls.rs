@@ -70,6 +70,24 @@ mod needs_containerd {
     }
 
     #[test]
+    fn a_whole_life_takes_three_calls() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(|world| {
+            let node = Node::provision(world)?;
+            install(NOTING, "exec runc \"$@\"")?;
+            node.set("50-runtime", &format!("[runtime]\nbinary = \"{NOTING}\"\n"))?;
+            // containerd runs the action `delete` too, after the task was deleted: that one must
+            // find by itself that nothing is left.
+            node.run("web", &[], &["true"])?.success()?;
+            let text = fs::read_to_string(CALLS).doing("read the calls")?;
+            let verb = |line: &str| line.split(' ').nth(6).unwrap_or_default().to_owned();
+            let verbs: Vec<String> = text.lines().map(verb).collect();
+            assert_eq!(verbs, ["create", "start", "delete"], "{text}");
+            node.finish()
+        })
+    }
+
+    #[test]
     fn t11_options_that_cannot_be_used_start_nothing() -> Outcome {
         needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
         in_world!(|world| {

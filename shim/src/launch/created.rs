@@ -43,7 +43,18 @@ impl Created {
         bundle::replace(&path, &bytes).map_err(failed)
     }
 
-    /// Reads the note; `None` if there is none, because nothing was created.
+    /// Takes the note back: the container was deleted. One that stays does no harm, it has the
+    /// action `delete` ask the runtime once more.
+    pub(crate) fn forget(bundle: &Path) {
+        match std::fs::remove_file(bundle.join(FILE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                crate::log::warn(&format!("cannot remove '{FILE}': {error}, ignoring"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the note; `None` if there is none, because nothing was created, or is no more.
     ///
     /// # Errors
     ///
@@ -85,6 +96,8 @@ mod tests {
             (read.binary.as_str(), read.systemd_cgroup),
             ("/usr/sbin/runc", true)
         );
+        Created::forget(dir.path());
+        assert!(Created::read(dir.path()).unwrap().is_none());
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert!(matches!(
             Created::read(dir.path()),

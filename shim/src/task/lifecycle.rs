@@ -246,7 +246,7 @@ impl Shim {
     async fn delete_init(&self, id: String) -> Result<(u32, Exit), TaskError> {
         self.cancel_creation(&id).await;
         let _lifecycle = self.lifecycle(&id).await?;
-        let (runtime, rootfs, relay) = self.with(&id, |container| {
+        let (runtime, bundle, rootfs, relay) = self.with(&id, |container| {
             if !matches!(container.init.phase, Phase::Created | Phase::Stopped) {
                 let phase = container.init.phase.word();
                 return Err(TaskError::WrongPhase {
@@ -257,6 +257,7 @@ impl Shim {
             }
             Ok((
                 container.runtime.clone(),
+                container.bundle.clone(),
                 container.rootfs(),
                 std::mem::take(&mut container.init.relay),
             ))
@@ -275,6 +276,7 @@ impl Shim {
         })?;
         let removed = self.forget(&id);
         Orphan::forget(&self.settings.namespace, &id);
+        launch::Created::forget(&bundle);
         if let Some(Slot::Ready(_)) = removed {
             self.events.send(
                 topic::DELETE,
