@@ -22,6 +22,8 @@ pub enum Need {
     Root,
     /// The software TPM and its setup tool.
     Swtpm,
+    /// The TPM tools that an attacker with root would use.
+    TpmTools,
     /// containerd and its client `ctr`.
     Containerd,
     /// The OCI runtime runc.
@@ -86,6 +88,7 @@ impl Need {
         match self {
             Self::Root => "root",
             Self::Swtpm => "swtpm",
+            Self::TpmTools => "tpm-tools",
             Self::Containerd => "containerd",
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -102,6 +105,7 @@ impl Need {
         match self {
             Self::Root => "run as root, or with 'cargo xtask test'",
             Self::Swtpm => "install packages 'swtpm' and 'swtpm-tools'",
+            Self::TpmTools => "install package 'tpm2-tools'",
             Self::Containerd | Self::RuncShim => "install package 'containerd'",
             Self::Runc => "install package 'runc'",
             Self::Crun => "install package 'crun'",
@@ -117,6 +121,7 @@ impl Need {
         match self {
             Self::Root => nix::unistd::geteuid().is_root(),
             Self::Swtpm => has("swtpm") && has("swtpm_setup"),
+            Self::TpmTools => has("tpm2_nvdefine") && has("tpm2_nvwrite"),
             Self::Containerd => has("containerd") && has("ctr"),
             Self::Runc => has("runc"),
             Self::Crun => has("crun"),

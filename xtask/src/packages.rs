@@ -43,9 +43,11 @@ const RUN: [Package; 9] = [
     package("ca-certificates", &["/etc/ssl/certs/ca-certificates.crt"]),
 ];
 /// Needed by the suites only.
-const TEST: [Package; 2] = [
+const TEST: [Package; 4] = [
     package("crun", &["crun"]),
     package("systemd", &["systemd-analyze"]),
+    package("tpm2-tools", &["tpm2_nvdefine"]),
+    package("openssl", &["openssl"]),
 ];
 /// Needed to make root folders of other releases.
 const MATRIX: [Package; 2] = [

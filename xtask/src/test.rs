@@ -14,7 +14,8 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// What our commands promise the tests to have; see `tests/src/require.rs`.
-pub(crate) const PROMISED: &str = "root,swtpm,containerd,runc,crun,busybox,cni,runc-shim,programs";
+pub(crate) const PROMISED: &str =
+    "root,swtpm,tpm-tools,containerd,runc,crun,busybox,cni,runc-shim,programs";
 /// Part of the path of every test that needs more than a compiler.
 pub(crate) const NEEDS: &str = "needs_";
 
