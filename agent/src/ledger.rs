@@ -24,9 +24,7 @@ use portcullis_ledger::link::{LINE_LIMIT_BYTES, Link, RecordTooLarge, Stamp, dig
 use portcullis_ledger::segment;
 use serde_json::{Map, Value};
 
-pub(crate) use files::find;
-#[cfg(test)]
-use files::for_each_line;
+pub(crate) use files::{contains, find, for_each_line};
 
 use crate::log;
 
@@ -146,6 +144,11 @@ impl Ledger {
         };
         let torn = ledger.move_aside(&tail.torn, stamp)?;
         Ok((ledger, torn))
+    }
+
+    /// The place after the last line.
+    pub(crate) fn end(&self) -> Link {
+        self.end
     }
 
     /// The number of the last line; zero if there is none.

@@ -14,6 +14,7 @@
 //! then, and `portcullis status` says why.
 #![forbid(unsafe_code)]
 
+mod anchoring;
 mod atomic_file;
 mod attester;
 mod boot;

@@ -7,7 +7,7 @@ use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
 use portcullis_attestation::verdict;
 use portcullis_client::AgentError;
 use portcullis_client::method::{
-    ConfinementSummary, Finding, LaunchCounts, NodeStatus, VerdictSummary,
+    ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, VerdictSummary,
 };
 use portcullis_config::{Config, paths};
 use portcullis_gate::record::{LaunchRecord, Outcome};
@@ -18,7 +18,7 @@ use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::tpm_queue::TpmQueue;
-use crate::{atomic_file, boot, log};
+use crate::{anchoring, atomic_file, boot, log};
 
 /// The version in status and introspection.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -52,6 +52,8 @@ pub(crate) struct Published {
     pub(crate) next_attestation_at: Option<u64>,
     /// Why the last attempt failed, if it did.
     pub(crate) last_failure: Option<String>,
+    /// How the ledger is anchored; `None` before it was tried.
+    pub(crate) ledger_anchor: Option<LedgerAnchor>,
     launches: LaunchCounts,
 }
 
@@ -144,6 +146,12 @@ impl Node {
             tag_present: published.tag_document.is_some(),
             launches: published.launches,
             ledger_sequence,
+            ledger_anchor: Some(
+                published
+                    .ledger_anchor
+                    .clone()
+                    .unwrap_or_else(|| anchoring::not_yet(self)),
+            ),
             confinement: Some(ConfinementSummary {
                 level: self.confinement.level().to_owned(),
                 missing: self.confinement.missing.clone(),
@@ -184,6 +192,21 @@ impl Node {
         }?;
         self.published().count(record.decision);
         Ok(sequence)
+    }
+
+    /// Appends what the ledger notes about itself; an error says why not.
+    pub(crate) fn append_event(&self, record: &Map<String, Value>) -> Result<u64, String> {
+        match self.ledger().as_mut() {
+            Err(reason) => Err(reason.clone()),
+            Ok(ledger) => ledger
+                .append(record, &boot::stamp())
+                .map_err(|error| log::chain(&error)),
+        }
+    }
+
+    /// The place after the ledger's last line; `None` if it is not usable.
+    pub(crate) fn ledger_end(&self) -> Option<portcullis_ledger::link::Link> {
+        self.ledger().as_ref().ok().map(Ledger::end)
     }
 
     /// Finds a launch decision.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use portcullis_attestation::nonce::Nonce;
 use portcullis_client::method::{
-    Attest, Capture, Enroll, Evidence, EvidenceReply, Explain, ExplainReply, InterfaceDescription,
-    InterfaceDescriptionReply, ProvisionTag, Record, RecordReply, RequestTag, ServiceInfo,
-    ServiceInfoReply, Status, StatusReply,
+    AnchorLedger, Attest, Capture, CertifyLedger, CertifyLedgerReply, Enroll, Evidence,
+    EvidenceReply, Explain, ExplainReply, InterfaceDescription, InterfaceDescriptionReply,
+    ProvisionTag, Record, RecordReply, RequestTag, ServiceInfo, ServiceInfoReply, Status,
+    StatusReply,
 };
 use portcullis_client::{
     AgentError, Call, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -42,6 +43,8 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         Call::Attest(_) => reply::<Attest>(run(node, Job::Attest)),
         Call::Enroll(_) => reply::<Enroll>(run(node, Job::Enroll)),
         Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
+        Call::AnchorLedger(_) => reply::<AnchorLedger>(run(node, Job::AnchorLedger)),
+        Call::CertifyLedger(call) => reply::<CertifyLedger>(certify_ledger(node, &call.nonce)),
         Call::Evidence(call) => reply::<Evidence>(evidence(node, &call.nonce)),
         Call::ProvisionTag(call) => {
             reply::<ProvisionTag>(run(node, |answer| Job::ProvisionTag(call, answer)))
@@ -105,6 +108,13 @@ fn evidence(node: &Node, nonce: &str) -> Result<EvidenceReply, AgentError> {
         parameter: "nonce: expected 32 bytes in base64url".to_owned(),
     })?;
     run(node, |answer| Job::Evidence(nonce, answer))
+}
+
+fn certify_ledger(node: &Node, nonce: &str) -> Result<CertifyLedgerReply, AgentError> {
+    let nonce = Nonce::parse(nonce).ok_or_else(|| AgentError::InvalidParameter {
+        parameter: "nonce: expected 32 bytes in base64url".to_owned(),
+    })?;
+    run(node, |answer| Job::CertifyLedger(nonce, answer))
 }
 
 /// Has a job done and waits for it.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use portcullis_attestation::nonce::Nonce;
 use portcullis_client::AgentError;
 use portcullis_client::method::{
-    AttestReply, CaptureReply, EnrollReply, EvidenceReply, ProvisionTag, ProvisionTagReply,
-    RequestTagReply,
+    AnchorLedgerReply, AttestReply, CaptureReply, CertifyLedgerReply, EnrollReply, EvidenceReply,
+    ProvisionTag, ProvisionTagReply, RequestTagReply,
 };
 
 /// Operators' calls that may wait; more than that is a loop gone wild.
@@ -43,6 +43,10 @@ pub(crate) enum Job {
     Capture(Answer<CaptureReply>),
     /// Collect evidence for another verifier.
     Evidence(Nonce, Answer<EvidenceReply>),
+    /// Anchor the ledger now.
+    AnchorLedger(Answer<AnchorLedgerReply>),
+    /// Sign what the ledger's indices hold.
+    CertifyLedger(Nonce, Answer<CertifyLedgerReply>),
     /// Write a tag document's digest.
     ProvisionTag(ProvisionTag, Answer<ProvisionTagReply>),
     /// Say where the tag counter stands.

@@ -9,6 +9,7 @@ use portcullis_client::{AgentError, encode_error, encode_reply};
 use portcullis_gate::{LiveState, Snapshot, TagSlot};
 use portcullis_tpm::{Deadline, Identity, Reading, Tpm};
 
+use crate::anchoring::Anchoring;
 use crate::attester::PATIENCE;
 use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
 use crate::node::{IssuedVerdict, Node};
@@ -29,6 +30,7 @@ pub(crate) struct TpmThread {
     pub(crate) tpm: Tpm,
     pub(crate) node: Arc<Node>,
     pub(crate) identity: Option<Identity>,
+    pub(crate) anchoring: Anchoring,
     schedule: Schedule,
 }
 
@@ -38,11 +40,14 @@ impl TpmThread {
     /// A thread that has not begun.
     pub(crate) fn new(tpm: Tpm, node: Arc<Node>) -> Self {
         let interval = node.config.agent.attest_interval;
+        let anchor_interval = node.config.agent.ledger_anchor_interval;
+        let now = Instant::now();
         Self {
             tpm,
             node,
             identity: None,
-            schedule: Schedule::new(interval, Instant::now()),
+            anchoring: Anchoring::new(anchor_interval, now),
+            schedule: Schedule::new(interval, now),
         }
     }
 
@@ -70,17 +75,24 @@ impl TpmThread {
                     is_connected = true;
                 }
                 Work::Idle => {
+                    self.anchor_on_schedule();
                     self.tpm.release();
                     is_connected = false;
                 }
-                Work::Stop => return,
+                Work::Stop => {
+                    self.anchor_at_the_end();
+                    return;
+                }
             }
         }
     }
 
     fn wait(&self) -> Duration {
-        let planned = self.schedule.wait(Instant::now());
-        planned.map_or(CLOCK_CHECK, |planned| planned.min(CLOCK_CHECK))
+        let now = Instant::now();
+        [self.schedule.wait(now), self.anchoring.wait(now)]
+            .into_iter()
+            .flatten()
+            .fold(CLOCK_CHECK, Duration::min)
     }
 
     fn attestation_is_due(&mut self) -> bool {
@@ -98,6 +110,10 @@ impl TpmThread {
             Job::Attest(answer) => drop(answer.send(self.attest_on_demand())),
             Job::Enroll(answer) => drop(answer.send(self.enroll())),
             Job::Capture(answer) => drop(answer.send(self.capture())),
+            Job::AnchorLedger(answer) => drop(answer.send(self.anchor_on_demand())),
+            Job::CertifyLedger(nonce, answer) => {
+                drop(answer.send(self.certify_ledger(nonce.as_bytes())));
+            }
             Job::Evidence(nonce, answer) => drop(answer.send(self.evidence(nonce))),
             Job::ProvisionTag(call, answer) => drop(answer.send(self.provision_tag(call))),
             Job::RequestTag(answer) => drop(answer.send(self.request_tag())),

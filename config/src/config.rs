@@ -118,6 +118,8 @@ pub struct AgentConfig {
     pub pcrs: PcrSelection,
     /// The verdict's `iss`.
     pub issuer: String,
+    /// Least time between two anchors of the ledger in the TPM; zero for none at all.
+    pub ledger_anchor_interval: Duration,
 }
 
 /// The settings as they apply to one namespace: where two speak, the stricter one wins.

@@ -35,4 +35,6 @@ pub(crate) const PCR_BANK: HashAlg = HashAlg::Sha256;
 /// Firmware and its settings (0 to 5), secure boot (7), kernel and initrd as boot loaders and
 /// unified kernel images measure them (9, 11), and the machine owner's keys (14).
 pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
+/// At most 96 writes of each NV cell a day.
+pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 pub(crate) const ISSUER: &str = "portcullis-agent";

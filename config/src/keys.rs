@@ -29,6 +29,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "pcr_bank",
             "pcrs",
             "issuer",
+            "ledger_anchor_interval",
         ],
     ),
 ];

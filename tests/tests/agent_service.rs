@@ -2,6 +2,8 @@
 
 #[path = "agent_service/host.rs"]
 mod host;
+#[path = "agent_service/ledger.rs"]
+mod ledger;
 
 use std::fs;
 use std::io::{Read, Write};

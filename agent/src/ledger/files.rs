@@ -97,15 +97,14 @@ pub(crate) fn find(
 
 /// Calls `each` with every line of the ledger in order, without its end. A line that is being
 /// appended has no end yet and is left out.
-#[cfg(test)]
-pub(super) fn for_each_line(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), LedgerError> {
+pub(crate) fn for_each_line(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), LedgerError> {
     let mut files = full(path)?;
     files.push(path.to_owned());
     files.iter().try_for_each(|file| lines(file, each))
 }
 
 /// Whether `needle` is somewhere in `line`.
-pub(super) fn contains(line: &[u8], needle: &[u8]) -> bool {
+pub(crate) fn contains(line: &[u8], needle: &[u8]) -> bool {
     line.windows(needle.len()).any(|window| window == needle)
 }
 

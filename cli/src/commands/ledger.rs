@@ -1,8 +1,10 @@
 //! `portcullis ledger`
 
 mod aks;
+mod anchor;
 mod export;
 mod list;
+mod live;
 mod picked;
 mod show;
 mod verify;
@@ -19,6 +21,7 @@ pub(crate) enum LedgerCommand {
     Show(show::ShowArguments),
     Verify(verify::VerifyArguments),
     Export(export::ExportArguments),
+    Anchor(anchor::AnchorArguments),
 }
 
 pub(crate) fn run(command: &LedgerCommand) -> Result<Report, Failure> {
@@ -27,5 +30,6 @@ pub(crate) fn run(command: &LedgerCommand) -> Result<Report, Failure> {
         LedgerCommand::Show(arguments) => show::run(arguments),
         LedgerCommand::Verify(arguments) => verify::run(arguments),
         LedgerCommand::Export(arguments) => export::run(arguments),
+        LedgerCommand::Anchor(arguments) => anchor::run(arguments),
     }
 }

@@ -1,7 +1,7 @@
 //! `portcullis status`
 
 use clap::Args;
-use portcullis_client::method::{NodeStatus, Status, StatusReply};
+use portcullis_client::method::{LedgerAnchor, NodeStatus, Status, StatusReply};
 use serde_json::{Value, json};
 
 use super::attest;
@@ -105,12 +105,27 @@ fn describe(status: &NodeStatus, now: u64) -> String {
     );
     rows.add("confinement", confinement(status));
     rows.add("ledger", format!("{} entries", status.ledger_sequence));
+    if let Some(anchor) = &status.ledger_anchor {
+        rows.add("ledger anchor", ledger_anchor(anchor, now));
+    }
     format!(
         "{}\n{}{}",
         strong(&format!("Node {}", plain(&status.node_name))),
         rows.render(),
         attest::findings(&status.findings)
     )
+}
+
+fn ledger_anchor(anchor: &LedgerAnchor, now: u64) -> String {
+    match (anchor.state.as_str(), anchor.through, anchor.at) {
+        ("anchored", Some(through), Some(at)) => {
+            format!("covers entry {through}, {}", clock::distance(at, now))
+        }
+        (state, _, _) => {
+            let reason = anchor.reason.as_deref().unwrap_or_default();
+            format!("{}: {}", plain(state), plain(reason))
+        }
+    }
 }
 
 fn confinement(status: &NodeStatus) -> String {
@@ -163,6 +178,7 @@ mod tests {
                 undecided: 0,
             },
             ledger_sequence: 3,
+            ledger_anchor: None,
             confinement: None,
         }
     }

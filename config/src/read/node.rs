@@ -12,6 +12,9 @@ use crate::source_pattern::SourcePattern;
 use crate::tree::{Table, Value};
 use crate::{defaults, duration};
 
+/// A ledger that is anchored more often wears out the TPM.
+const MINUTE: Duration = Duration::from_mins(1);
+
 pub(super) fn exec(reader: &mut Reader, root: &Table) -> ExecPolicy {
     let section = reader.section(root, "exec", "exec.");
     let allow = reader
@@ -135,6 +138,13 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         },
     );
 
+    let ledger_anchor_interval = reader.text(
+        section,
+        "ledger_anchor_interval",
+        "a duration from '1m' to '24h', or '0s' for none",
+        |text| duration::parse(text).filter(|span| span.is_zero() || (MINUTE..=DAY).contains(span)),
+    );
+
     renewed_in_time(reader, root, launch, attest_interval, verdict_lifetime);
     AgentConfig {
         tcti: tcti.unwrap_or_else(|| defaults::TCTI.to_owned()),
@@ -142,6 +152,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         verdict_lifetime,
         pcrs: PcrSelection::new(bank.unwrap_or(defaults::PCR_BANK), indices),
         issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
+        ledger_anchor_interval: ledger_anchor_interval.unwrap_or(defaults::LEDGER_ANCHOR_INTERVAL),
     }
 }
 

@@ -105,9 +105,31 @@ pub struct NodeStatus {
     pub launches: LaunchCounts,
     /// Number of the last ledger entry; 0 if the ledger is empty.
     pub ledger_sequence: u64,
+    /// How the ledger is anchored; `None` from an agent that does not say.
+    #[serde(default)]
+    pub ledger_anchor: Option<LedgerAnchor>,
     /// How the agent is confined; `None` from an agent that does not say.
     #[serde(default)]
     pub confinement: Option<ConfinementSummary>,
+}
+
+/// How the ledger is anchored in the TPM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerAnchor {
+    /// `anchored`, `not-anchored`, `not-yet` or `off`.
+    pub state: String,
+    /// Why it is not, one line.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Number of the last entry that is covered.
+    #[serde(default)]
+    pub through: Option<u64>,
+    /// The TPM's counter.
+    #[serde(default)]
+    pub counter: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub at: Option<u64>,
 }
 
 macro_rules! method {
@@ -169,6 +191,17 @@ method!(
         /// The verifier's challenge: 32 bytes, base64url.
         nonce: String
     }, EvidenceReply
+);
+method!(
+    /// Anchors the ledger in the TPM now.
+    AnchorLedger, "dev.portcullis.Agent.AnchorLedger", {}, AnchorLedgerReply
+);
+method!(
+    /// Has the TPM sign what the ledger's indices hold.
+    CertifyLedger, "dev.portcullis.Agent.CertifyLedger", {
+        /// The auditor's challenge: 32 bytes, base64url.
+        nonce: String
+    }, CertifyLedgerReply
 );
 method!(
     /// Stores an asset tag and writes its digest to the TPM.
@@ -266,6 +299,28 @@ pub struct EvidenceReply {
     pub evidence: Map<String, Value>,
 }
 
+/// Answer to [`AnchorLedger`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorLedgerReply {
+    /// Number of the anchor's own entry.
+    pub sequence: u64,
+    /// Number of the last entry that it covers.
+    pub through: u64,
+    /// The TPM's counter.
+    pub counter: u64,
+}
+
+/// Answer to [`CertifyLedger`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertifyLedgerReply {
+    /// Public area of the AK (TPM2B_PUBLIC), base64url.
+    pub ak_public: String,
+    /// `message` and `signature` of TPM2_NV_Certify of the counter, base64url.
+    pub counter_certificate: Map<String, Value>,
+    /// The same of the extend index.
+    pub extend_certificate: Map<String, Value>,
+}
+
 /// Answer to [`ProvisionTag`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisionTagReply {
@@ -353,6 +408,10 @@ pub enum Call {
     Capture(Capture),
     /// `dev.portcullis.Agent.Evidence`
     Evidence(Evidence),
+    /// `dev.portcullis.Agent.AnchorLedger`
+    AnchorLedger(AnchorLedger),
+    /// `dev.portcullis.Agent.CertifyLedger`
+    CertifyLedger(CertifyLedger),
     /// `dev.portcullis.Agent.ProvisionTag`
     ProvisionTag(ProvisionTag),
     /// `dev.portcullis.Agent.RequestTag`
@@ -417,6 +476,8 @@ impl Call {
             Enroll::NAME => fields(parameters).map(Self::Enroll),
             Capture::NAME => fields(parameters).map(Self::Capture),
             Evidence::NAME => fields(parameters).map(Self::Evidence),
+            AnchorLedger::NAME => fields(parameters).map(Self::AnchorLedger),
+            CertifyLedger::NAME => fields(parameters).map(Self::CertifyLedger),
             ProvisionTag::NAME => fields(parameters).map(Self::ProvisionTag),
             RequestTag::NAME => fields(parameters).map(Self::RequestTag),
             ServiceInfo::NAME => fields(parameters).map(Self::ServiceInfo),

@@ -26,5 +26,6 @@ pub mod dsse;
 pub mod entry;
 pub mod filter;
 pub mod link;
+pub mod reconcile;
 pub mod segment;
 pub mod statement;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_attestation::anchor::Certified;
 use portcullis_attestation::hex;
+use portcullis_attestation::tpm_name::TpmName;
 use portcullis_ledger::audit::{Audit, Finding, Outcome};
 use portcullis_ledger::link::Link;
 use serde_json::{Value, json};
@@ -14,15 +16,20 @@ use crate::ledger_files::{LedgerFiles, Line};
 use crate::paint::{Rows, bad, caution, good, plain, strong};
 use crate::report::Report;
 
+/// How often the TPM is asked while the agent anchors.
+const LIVE_ROUNDS: u32 = 3;
+
 /// Verify a ledger: its chain, its numbers and times, and its anchors in the TPM.
 ///
-/// Needs neither agent nor TPM, and can be done on another machine with a copy of the files. Ends
+/// Needs neither agent nor TPM, and can be done on another machine with a copy of the files; with
+/// '--live' the last anchor is compared with what this node's TPM holds now. Ends
 /// with 0 if nothing is wrong, with 1 if something is, and with 2 if anchors could not be verified
 /// for want of a trusted AK, or if an AK was given and there is no anchor.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portcullis ledger verify
+  portcullis ledger verify --live
   portcullis ledger verify --ledger /mnt/evidence/w7 --trust /srv/operator/trust
   portcullis ledger verify --ledger ledger.jsonl --ak 000b5a… --output json
   portcullis ledger verify --contains 412:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
@@ -31,14 +38,59 @@ pub(crate) struct VerifyArguments {
     files: LedgerFiles,
     #[command(flatten)]
     aks: AkSources,
+    /// Also ask this node's TPM, through the agent: tells if the end was cut off before its last
+    /// anchor.
+    #[arg(long)]
+    live: bool,
     /// An entry that must be there, as an earlier run showed it: number and SHA-256. Whoever keeps
     /// it notices that entries before it were cut off or rewritten.
     #[arg(long, value_name = "NUMBER:SHA256", value_parser = remembered)]
     contains: Option<Link>,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask the TPM without a trusted AK: name one with --ak, or with --trust")]
+struct NoAk;
+
 pub(crate) fn run(arguments: &VerifyArguments) -> Result<Report, Failure> {
     let names = arguments.aks.names()?;
+    let mut round = 1;
+    loop {
+        // Asked first: an anchor that is made meanwhile is then in the files and not in the answer,
+        // and one round more settles it.
+        let live = ask(arguments, names.as_deref())?;
+        let (mut outcome, files) = audit(arguments, names.clone())?;
+        if let Some((live, ak)) = &live {
+            let is_behind = outcome
+                .last_anchor
+                .as_ref()
+                .is_some_and(|last| live.counter < last.counter);
+            if is_behind && round < LIVE_ROUNDS {
+                round = round.saturating_add(1);
+                continue;
+            }
+            outcome.compare_live(live, ak);
+        }
+        return Ok(report(arguments, &outcome, &files));
+    }
+}
+
+/// Counter and extend index as the TPM signs for them now, if that is wanted.
+fn ask(
+    arguments: &VerifyArguments,
+    names: Option<&[TpmName]>,
+) -> Result<Option<(Certified, TpmName)>, Failure> {
+    if !arguments.live {
+        return Ok(None);
+    }
+    let names = names.ok_or_else(|| Failure::undecided(NoAk))?;
+    super::live::ask(names).map(Some)
+}
+
+fn audit(
+    arguments: &VerifyArguments,
+    names: Option<Vec<TpmName>>,
+) -> Result<(Outcome, Vec<PathBuf>), Failure> {
     let mut audit = Audit::new(names);
     if let Some(entry) = arguments.contains {
         audit = audit.remembering(entry);
@@ -56,13 +108,16 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Report, Failure> {
         }
         Ok(())
     })?;
-    let outcome = audit.finish();
-    let exit = exit(&outcome, arguments.aks.is_given());
-    Ok(Report {
-        text: describe(&outcome, exit),
-        json: to_json(&outcome, &files, exit),
+    Ok((audit.finish(), files))
+}
+
+fn report(arguments: &VerifyArguments, outcome: &Outcome, files: &[PathBuf]) -> Report {
+    let exit = exit(outcome, arguments.aks.is_given() || arguments.live);
+    Report {
+        text: describe(outcome, exit),
+        json: to_json(outcome, files, exit),
         exit,
-    })
+    }
 }
 
 fn remembered(text: &str) -> Result<Link, String> {
