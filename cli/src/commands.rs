@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and what it does with them.
 
 mod attest;
+mod census;
 mod check;
 mod doctor;
 mod enroll;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     /// Read, verify and export the ledger of decisions.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    Census(census::CensusArguments),
     Check(check::CheckArguments),
     Doctor(doctor::DoctorArguments),
 }
@@ -58,6 +60,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Evidence(arguments) => evidence::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Ledger(command) => ledger::run(command),
+        Command::Census(arguments) => census::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
     }

@@ -1,0 +1,198 @@
+//! Processes that live apart from the host, from `/proc`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Clock ticks a second in `/proc/<pid>/stat`: `USER_HZ`, which Linux has kept at 100.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Processes that share one mount namespace which is not the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Inode of the mount namespace.
+    pub(super) namespace: u64,
+    /// The first of them.
+    pub(super) pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub(super) start_ticks: u64,
+    /// Path of its cgroup; the longest one where there are several.
+    pub(super) cgroup: String,
+    /// Whether it also has a process namespace of its own.
+    pub(super) own_pids: bool,
+    /// All of them.
+    pub(super) pids: Vec<u32>,
+}
+
+/// `/proc` cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProcessesError {
+    /// The directory itself, or what is said about this process.
+    #[error("cannot read '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else's process, and no right to look at it.
+    #[error("cannot look at process {pid}: run the command as root")]
+    Denied {
+        /// The process.
+        pid: u32,
+    },
+}
+
+/// One process.
+struct Process {
+    mounts: u64,
+    pids: u64,
+    root: (u64, u64),
+    start_ticks: u64,
+    cgroup: String,
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Milliseconds from boot to its start, time asleep included.
+    pub(super) const fn start_ms(&self) -> u64 {
+        self.start_ticks.saturating_mul(1000 / TICKS_PER_SECOND)
+    }
+
+    /// Whether it is a service that its manager gave another root, and no container: it sees the
+    /// host's processes and its cgroup is a service's.
+    pub(super) fn is_service(&self) -> bool {
+        !self.own_pids
+            && self
+                .cgroup
+                .split('/')
+                .any(|part| part.ends_with(".service"))
+    }
+}
+
+/// All groups, by the start of their first process.
+///
+/// A process belongs to one if its mount namespace is another than the host's and it has another
+/// root or another process namespace: services with private directories have neither.
+pub(super) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
+    let host = look(proc, "self").map_err(|source| read(proc.join("self"), source))?;
+    let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
+    for entry in fs::read_dir(proc).map_err(|source| read(proc.to_path_buf(), source))? {
+        let name = entry
+            .map_err(|source| read(proc.to_path_buf(), source))?
+            .file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let process = match look(proc, &pid.to_string()) {
+            Ok(process) => process,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ProcessesError::Denied { pid });
+            }
+            // Gone, or a kernel thread or a zombie, which has no namespaces to look at.
+            Err(_) => continue,
+        };
+        let own_pids = process.pids != host.pids;
+        if process.mounts == host.mounts || (process.root == host.root && !own_pids) {
+            continue;
+        }
+        let group = groups.entry(process.mounts).or_insert_with(|| Group {
+            namespace: process.mounts,
+            pid,
+            start_ticks: u64::MAX,
+            cgroup: String::new(),
+            own_pids,
+            pids: Vec::new(),
+        });
+        group.pids.push(pid);
+        if (process.start_ticks, pid) < (group.start_ticks, group.pid) {
+            group.pid = pid;
+            group.start_ticks = process.start_ticks;
+            group.cgroup = process.cgroup;
+            group.own_pids = own_pids;
+        }
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| (group.start_ticks, group.pid));
+    Ok(groups)
+}
+
+/// When process `pid` started, in clock ticks since boot.
+pub(super) fn start_ticks(proc: &Path, pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
+    start_in(&stat)
+}
+
+fn look(proc: &Path, name: &str) -> io::Result<Process> {
+    let directory = proc.join(name);
+    let inode = |what: &str| fs::metadata(directory.join(what)).map(|it| it.ino());
+    let root = fs::metadata(directory.join("root"))?;
+    let stat = fs::read_to_string(directory.join("stat"))?;
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    Ok(Process {
+        mounts: inode("ns/mnt")?,
+        pids: inode("ns/pid")?,
+        root: (root.dev(), root.ino()),
+        start_ticks: start_in(&stat).ok_or_else(invalid)?,
+        cgroup: longest_path(&fs::read_to_string(directory.join("cgroup"))?),
+    })
+}
+
+/// Field 22 of `/proc/<pid>/stat`; the second one is a name in parentheses that may hold anything.
+fn start_in(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The longest path in `/proc/<pid>/cgroup`: with cgroup v1 there are several, and those of
+/// controllers that a runtime does not use stay at the top.
+fn longest_path(cgroup: &str) -> String {
+    cgroup
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .max_by_key(|path| path.len())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn read(path: PathBuf, source: io::Error) -> ProcessesError {
+    ProcessesError::Read { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_can_be_called_anything() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
+        assert_eq!(start_in(&format!("7 (a) b) {rest}")), Some(777));
+        for stat in ["", "7 (a", "7 (a) S 1 2", "7 (a) S x"] {
+            assert_eq!(start_in(stat), None, "{stat}");
+        }
+    }
+
+    #[test]
+    fn the_cgroup_of_a_container_is_the_longest_one() {
+        let v1 = "12:pids:/default/web\n3:misc:/\n0::/\n";
+        assert_eq!(longest_path(v1), "/default/web");
+        assert_eq!(
+            longest_path("0::/system.slice/a:b.scope\n"),
+            "/system.slice/a:b.scope"
+        );
+        assert_eq!(longest_path(""), "");
+    }
+
+    #[test]
+    fn this_process_is_the_hosts() {
+        let mine = groups(Path::new("/proc"));
+        if let Ok(groups) = mine {
+            let me = std::process::id();
+            assert!(groups.iter().all(|group| !group.pids.contains(&me)));
+        }
+    }
+}
