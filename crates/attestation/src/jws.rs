@@ -13,8 +13,10 @@ use sha2::{Digest as _, Sha256};
 use crate::base64url;
 use crate::jwk::{KeyUse, PublicKey, SignatureInvalid, TrustedKeys};
 
-/// Size of a whole token; a verdict is about 2 KiB, reference values of a fleet are the largest.
+/// Size of a whole token but for reference values; a verdict is about 2 KiB.
 pub const MAX_BYTES: usize = 64 * 1024;
+/// Size of reference values: rules on the events of a boot are some 15 KiB, lists of files more.
+pub const MAX_REFERENCE_BYTES: usize = 256 * 1024;
 
 /// A header is about 90 bytes.
 const HEADER_LIMITS: Limits = Limits {
@@ -23,7 +25,7 @@ const HEADER_LIMITS: Limits = Limits {
 };
 /// A payload is never larger than its token.
 const PAYLOAD_LIMITS: Limits = Limits {
-    max_bytes: MAX_BYTES,
+    max_bytes: MAX_REFERENCE_BYTES,
     max_depth: 16,
 };
 /// Characters of a header member that an error shows.
@@ -58,7 +60,7 @@ pub enum JwsError {
     Size {
         /// Size of the token in bytes.
         size_bytes: usize,
-        /// [`MAX_BYTES`].
+        /// [`Typ::limit_bytes`].
         limit_bytes: usize,
     },
     /// The token is not three parts with dots between them.
@@ -163,7 +165,7 @@ pub enum SignError {
     Size {
         /// Size of the token in bytes.
         size_bytes: usize,
-        /// [`MAX_BYTES`].
+        /// [`Typ::limit_bytes`].
         limit_bytes: usize,
     },
 }
@@ -235,10 +237,11 @@ pub fn sign(typ: Typ, payload: &Value, signer: &mut dyn Signer) -> Result<String
     }
     token.push('.');
     token.push_str(&base64url::encode(&signature));
-    if token.len() > MAX_BYTES {
+    let limit_bytes = typ.limit_bytes();
+    if token.len() > limit_bytes {
         return Err(SignError::Size {
             size_bytes: token.len(),
-            limit_bytes: MAX_BYTES,
+            limit_bytes,
         });
     }
     Ok(token)
@@ -319,6 +322,15 @@ impl Typ {
         }
     }
 
+    /// Size of the largest token, in bytes.
+    #[must_use]
+    pub const fn limit_bytes(self) -> usize {
+        match self {
+            Self::Verdict | Self::Tag => MAX_BYTES,
+            Self::Reference => MAX_REFERENCE_BYTES,
+        }
+    }
+
     /// The use for which a key must be pinned to sign this.
     #[must_use]
     pub const fn key_use(self) -> KeyUse {
@@ -340,10 +352,11 @@ impl Unverified {
     ///
     /// [`JwsError`], any but the ones about keys and the signature.
     pub fn parse(token: &str, typ: Typ) -> Result<Self, JwsError> {
-        if token.len() > MAX_BYTES {
+        let limit_bytes = typ.limit_bytes();
+        if token.len() > limit_bytes {
             return Err(JwsError::Size {
                 size_bytes: token.len(),
-                limit_bytes: MAX_BYTES,
+                limit_bytes,
             });
         }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Parts)?;

@@ -188,6 +188,28 @@ fn the_number_of_boot_states_is_limited() {
 }
 
 #[test]
+fn a_document_may_be_as_long_as_a_file_of_reference_values() {
+    let mut key = FakeKey::new(1);
+    let mut values = values();
+    values.boot_states[0].ima = Some(ImaRules {
+        files: (0..1400)
+            .map(|number| {
+                let digest = format!("sha256:{}", "07".repeat(32));
+                (format!("/usr/bin/{number:016}"), [digest].into())
+            })
+            .collect(),
+        excluded: Vec::new(),
+        unknown: UnknownFile::Refuse,
+    });
+    let document = values.sign(&mut key).expect("signs");
+    assert!(document.len() > 2 * jws::MAX_BYTES);
+    let read = verify(&document, &key.pinned(KeyUse::Reference)).expect("verifies");
+    assert_eq!(read.values, values);
+    values.issuer = "x".repeat(jws::MAX_REFERENCE_BYTES);
+    values.sign(&mut key).expect_err("too long");
+}
+
+#[test]
 fn an_endorsement_of_the_wrong_form_is_refused() {
     let tpm = FakeTpm::new(1);
     let (ueid, ak_name) = (tpm.ueid.to_string(), tpm.ak().name().to_string());
