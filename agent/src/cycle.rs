@@ -8,13 +8,15 @@ use portcullis_attestation::finding::Finding;
 use portcullis_attestation::jws::SignError;
 use portcullis_attestation::nonce::Nonce;
 use portcullis_attestation::trust::TrustTier;
+use portcullis_attestation::verdict::Verdict;
 use portcullis_client::AgentError;
-use portcullis_config::{Config, Faults, paths};
+use portcullis_config::{Config, Faults, RemoteConfig, paths};
 use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
 
 use crate::atomic_file::{self, FileError};
 use crate::attester::{self, Challenge};
 use crate::enrollment::{Enrollment, EnrollmentError};
+use crate::remote::{self, RemoteError};
 use crate::sequence::{Sequence, SequenceError};
 use crate::verifier::{self, Approved};
 use crate::{boot, log};
@@ -31,6 +33,8 @@ pub(crate) struct Issued {
     pub(crate) sequence: u64,
     /// What it rests on.
     pub(crate) appraisal: Appraisal,
+    /// What it says, if another verifier issued it.
+    pub(crate) adopted: Option<Verdict>,
 }
 
 /// Why there is no new verdict.
@@ -68,6 +72,9 @@ pub(crate) enum CycleError {
         .0.code, .0.subject, .0.expected, .0.found
     )]
     Evidence(Finding),
+    /// There is no verdict of the remote verifier.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The verdict cannot be numbered.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -94,6 +101,9 @@ pub(crate) fn run(
             expected: enrollment.ueid.to_string(),
             found: identity.ueid.to_string(),
         });
+    }
+    if let Some(remote) = &config.agent.remote {
+        return carry(remote, identity);
     }
     let approved = Approved::load().map_err(CycleError::Approved)?;
     if !approved.pins(&enrollment.public_key) {
@@ -123,6 +133,21 @@ pub(crate) fn run(
         token,
         sequence,
         appraisal,
+        adopted: None,
+    })
+}
+
+/// Carries the verdict of a remote verifier.
+fn carry(remote: &RemoteConfig, identity: &Identity) -> Result<Issued, CycleError> {
+    let keys = portcullis_config::trusted_keys().map_err(CycleError::Approved)?;
+    let adopted = remote::adopt(remote, &keys, identity)?;
+    atomic_file::write(Path::new(paths::VERDICT), adopted.token.as_bytes())
+        .map_err(CycleError::Store)?;
+    Ok(Issued {
+        sequence: adopted.verdict.host.sequence,
+        appraisal: adopted.appraisal(),
+        token: adopted.token,
+        adopted: Some(adopted.verdict),
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
-use portcullis_attestation::verdict;
+use portcullis_attestation::verdict::{self, Verdict};
 use portcullis_client::AgentError;
 use portcullis_client::method::{
     ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, VerdictSummary,
@@ -77,17 +77,22 @@ impl IssuedVerdict {
         let key = TrustedKey::new(enrollment.public_key.clone(), KeyUse::Verdict);
         keys.insert(key).ok()?;
         let verdict = verdict::verify(&token, &keys).ok()?;
-        Some(Self {
+        Some(Self::of(token, &verdict))
+    }
+
+    /// A token and what it says.
+    pub(crate) fn of(token: String, verdict: &Verdict) -> Self {
+        Self {
             token,
             summary: VerdictSummary {
                 status: verdict.status.to_string(),
                 issued_at: verdict.issued_at_s,
                 expires_at: verdict.expires_s,
                 sequence: verdict.host.sequence,
-                boot_state: verdict.host.boot_state,
+                boot_state: verdict.host.boot_state.clone(),
             },
             counters: (verdict.host.reset_count, verdict.host.restart_count),
-        })
+        }
     }
 }
 
@@ -103,7 +108,12 @@ impl Node {
             Err(error) => published.note_failure(&error),
         }
         published.tag_document = text(paths::TAG_DOCUMENT, TAG_DOCUMENT_LIMIT_BYTES);
-        published.verdict = published.enrollment.as_ref().and_then(|enrollment| {
+        // One that the agent issued itself is nothing to go on with where another verifier does.
+        let own = published
+            .enrollment
+            .as_ref()
+            .filter(|_| config.agent.remote.is_none());
+        published.verdict = own.and_then(|enrollment| {
             let verdict =
                 IssuedVerdict::read(text(paths::VERDICT, VERDICT_LIMIT_BYTES)?, enrollment)?;
             (verdict.summary.expires_at > boot::unix_s()).then_some(verdict)

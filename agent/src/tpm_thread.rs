@@ -39,8 +39,10 @@ pub(crate) struct TpmThread {
 impl TpmThread {
     /// A thread that has not begun.
     pub(crate) fn new(tpm: Tpm, node: Arc<Node>) -> Self {
-        let interval = node.config.agent.attest_interval;
-        let anchor_interval = node.config.agent.ledger_anchor_interval;
+        let agent = &node.config.agent;
+        let interval =
+            (agent.remote.as_ref()).map_or(agent.attest_interval, |remote| remote.interval);
+        let anchor_interval = agent.ledger_anchor_interval;
         let now = Instant::now();
         Self {
             tpm,
@@ -169,13 +171,22 @@ impl TpmThread {
             Ok(issued) => {
                 self.schedule.succeeded(now, wall);
                 published.findings = issued.appraisal.findings.iter().map(shown).collect();
-                published.verdict = published
-                    .enrollment
+                let is_new = published
+                    .verdict
                     .as_ref()
-                    .and_then(|enrollment| IssuedVerdict::read(issued.token.clone(), enrollment));
+                    .is_none_or(|known| known.token != issued.token);
+                published.verdict = match &issued.adopted {
+                    Some(verdict) => Some(IssuedVerdict::of(issued.token.clone(), verdict)),
+                    None => published.enrollment.as_ref().and_then(|enrollment| {
+                        IssuedVerdict::read(issued.token.clone(), enrollment)
+                    }),
+                };
                 published.last_attestation_at = Some(boot::unix_s());
                 published.last_failure = None;
-                log_issued(issued);
+                // A remote verifier's is looked at often, and mostly the one that is known.
+                if is_new {
+                    log_issued(issued);
+                }
             }
             Err(CycleError::Enrolled) => self.schedule.suspend(),
             Err(error) => {
@@ -308,7 +319,11 @@ fn log_issued(issued: &Issued) {
         .map(|finding| finding.code)
         .collect();
     log::info(
-        "verdict issued",
+        if issued.adopted.is_some() {
+            "verdict carried"
+        } else {
+            "verdict issued"
+        },
         &[
             ("status", appraisal.status.as_str()),
             ("seq", &issued.sequence.to_string()),

@@ -120,6 +120,21 @@ pub struct AgentConfig {
     pub issuer: String,
     /// Least time between two anchors of the ledger in the TPM; zero for none at all.
     pub ledger_anchor_interval: Duration,
+    /// Where verdicts come from, if the agent does not issue them itself.
+    pub remote: Option<RemoteConfig>,
+}
+
+/// A verifier that is not the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteConfig {
+    /// The file from which the agent takes the verdict.
+    pub verdict: String,
+    /// Where `portcullis-fetch` takes it from: `https://…`.
+    pub url: Option<String>,
+    /// Certificate of the authority that the server's certificate must be of.
+    pub authority: Option<String>,
+    /// Time between two looks.
+    pub interval: Duration,
 }
 
 /// The settings as they apply to one namespace: where two speak, the stricter one wins.

@@ -38,3 +38,6 @@ pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
 /// At most 96 writes of each NV cell a day.
 pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 pub(crate) const ISSUER: &str = "portcullis-agent";
+
+pub(crate) const REMOTE_VERDICT: &str = "/run/portcullis/remote.jwt";
+pub(crate) const REMOTE_INTERVAL: Duration = Duration::from_secs(5);

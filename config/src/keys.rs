@@ -30,8 +30,10 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "pcrs",
             "issuer",
             "ledger_anchor_interval",
+            "verifier",
         ],
     ),
+    ("remote", &["verdict", "url", "authority", "interval"]),
 ];
 
 /// Lists of tables and the keys of each.

@@ -23,7 +23,7 @@ mod trusted_file;
 
 pub use config::{
     AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, Mode, NamespacePolicy,
-    RuntimeConfig, namespace_of,
+    RemoteConfig, RuntimeConfig, namespace_of,
 };
 pub use demands::Demands;
 pub use load::{

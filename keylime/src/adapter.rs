@@ -1,9 +1,7 @@
 //! One round for one node: opinion, evidence, appraisal, verdict.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use portcullis_attestation::appraisal::{AppraisalPolicy, appraise};
 use portcullis_attestation::jws::{self, SignError, Typ};
@@ -12,6 +10,7 @@ use portcullis_attestation::reference::{self, Reference};
 use portcullis_attestation::software_key::SoftwareKey;
 use portcullis_attestation::verdict::{self, Terms};
 use portcullis_config::Faults;
+use portcullis_host::write_whole;
 
 use crate::clock;
 use crate::node::{self, NodeError};
@@ -154,7 +153,7 @@ pub(crate) fn round(
                 return Ok(Round::Nothing { reason });
             };
             let token = jws::sign(Typ::Verdict, &claims, key)?;
-            write(&node.verdict, token.as_bytes()).map_err(|source| RoundError::Write {
+            write_whole(&node.verdict, token.as_bytes()).map_err(|source| RoundError::Write {
                 path: node.verdict.clone(),
                 source,
             })?;
@@ -166,23 +165,4 @@ pub(crate) fn round(
             })
         }
     }
-}
-
-/// Readers see the old verdict or the new one.
-fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use adapter::Round;
 use settings::Settings;
-use verifier::{Address, Verifier};
+use verifier::Verifier;
 
 /// Turns what a Keylime verifier says of nodes into verdicts.
 ///
@@ -75,12 +75,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let settings = Settings::load(&arguments.config)?;
-    let verifier = Verifier::new(&Address {
-        url: &settings.verifier,
-        authority: &settings.authority,
-        certificate: &settings.certificate,
-        key: &settings.certificate_key,
-    })?;
+    let verifier = Verifier::new(&settings)?;
     let path = settings.signing_key.display();
     let pem = fs::read_to_string(&settings.signing_key)
         .map(Zeroizing::new)
@@ -132,7 +127,10 @@ fn chain(error: &dyn Error) -> String {
         line.push_str(&cause.to_string());
         next = cause.source();
     }
-    line.escape_debug().take(1024).collect()
+    let plain = line
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one });
+    plain.take(1024).collect()
 }
 
 /// One line on standard error, with the priority that systemd reads.

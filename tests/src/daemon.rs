@@ -57,20 +57,29 @@ impl Daemon {
     /// # Errors
     ///
     /// When it ends or the deadline passes; the text has the end of its log.
-    pub fn until_ready(&mut self, mut probe: impl FnMut() -> bool) -> Outcome {
+    pub fn until_ready(&mut self, probe: impl FnMut() -> bool) -> Outcome {
+        self.until_ready_within(wait::PATIENCE, probe)
+    }
+
+    /// As [`Daemon::until_ready`], with a patience of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::until_ready`].
+    pub fn until_ready_within(
+        &mut self,
+        patience: Duration,
+        mut probe: impl FnMut() -> bool,
+    ) -> Outcome {
         let child = self
             .child
             .as_mut()
             .ok_or_else(|| Failure::new("the daemon was stopped"))?;
         let mut ended = None;
-        let ready = wait::until_true(
-            &format!("'{}' to be ready", self.line),
-            wait::PATIENCE,
-            || {
-                ended = child.try_wait().ok().flatten();
-                ended.is_some() || probe()
-            },
-        );
+        let ready = wait::until_true(&format!("'{}' to be ready", self.line), patience, || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some() || probe()
+        });
         match (ready, ended) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(status)) => Err(Failure::new(format!(

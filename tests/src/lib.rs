@@ -25,6 +25,7 @@ pub mod failure;
 pub mod grpc;
 pub mod held;
 pub mod image;
+pub mod keylime;
 pub mod node;
 pub mod process;
 pub mod programs;

@@ -10,7 +10,7 @@ use crate::failure::{Doing, Failure, Outcome};
 pub const FOLDER: &str = "PORTCULLIS_PROGRAMS";
 
 /// Each program and the path a package installs it to.
-pub const INSTALLED: [(&str, &str); 4] = [
+pub const INSTALLED: [(&str, &str); 6] = [
     (
         "containerd-shim-portcullis-v1",
         "/usr/bin/containerd-shim-portcullis-v1",
@@ -21,6 +21,11 @@ pub const INSTALLED: [(&str, &str); 4] = [
         "/usr/libexec/portcullis/portcullis-agent",
     ),
     ("portcullis-hook", "/usr/libexec/portcullis/portcullis-hook"),
+    (
+        "portcullis-fetch",
+        "/usr/libexec/portcullis/portcullis-fetch",
+    ),
+    ("portcullis-keylime", "/usr/bin/portcullis-keylime"),
 ];
 
 /// The folder that holds all of them.

@@ -38,6 +38,8 @@ pub enum Need {
     RuncShim,
     /// Our programs, built: shim, hook, agent and `portcullis`.
     Programs,
+    /// Keylime's verifier and registrar, and the tools around its agent's stand-in.
+    Keylime,
 }
 
 /// Returns from the test with a loud notice unless every named need is met.
@@ -70,7 +72,7 @@ impl<E> Skip for Result<(), E> {
 
 impl Need {
     /// All of them, in the order of the list that `cargo xtask test` promises.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Root,
         Self::Swtpm,
         Self::Containerd,
@@ -80,6 +82,7 @@ impl Need {
         Self::Cni,
         Self::RuncShim,
         Self::Programs,
+        Self::Keylime,
     ];
 
     /// The word used in [`PROMISED`] and in notices.
@@ -96,6 +99,7 @@ impl Need {
             Self::Cni => "cni",
             Self::RuncShim => "runc-shim",
             Self::Programs => "programs",
+            Self::Keylime => "keylime",
         }
     }
 
@@ -111,6 +115,7 @@ impl Need {
             Self::Crun => "install package 'crun'",
             Self::Busybox => "install package 'busybox-static'",
             Self::Cni => "install package 'containernetworking-plugins'",
+            Self::Keylime => "run 'cargo xtask test', which installs it from PyPI if it can",
             Self::Programs => "build them with 'cargo xtask test', or 'cargo build --workspace'",
         }
     }
@@ -131,6 +136,10 @@ impl Need {
                 .exists(),
             Self::RuncShim => has("containerd-shim-runc-v2"),
             Self::Programs => programs::find().is_some(),
+            Self::Keylime => {
+                crate::keylime::Keylime::is_installed()
+                    && ["tpm2_quote", "openssl", "curl"].into_iter().all(has)
+            }
         }
     }
 }

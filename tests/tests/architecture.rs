@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layer of each package, and those of ours it may use beyond the lower layers' own rule.
-const LAYERS: [(&str, u8, &[&str]); 16] = [
+const LAYERS: [(&str, u8, &[&str]); 18] = [
     ("json", 0, &[]),
     ("attestation", 0, &["json"]),
     ("gate", 0, &["json", "attestation"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8, &[&str]); 16] = [
     ("tpm", 1, &["json", "attestation"]),
     ("client", 1, &["json", "attestation", "gate"]),
     ("config", 1, &["json", "attestation", "gate", "hardening"]),
+    ("https", 1, &[]),
     ("host", 1, &["json", "attestation", "gate", "hardening"]),
     (
         "shim",
@@ -76,7 +77,28 @@ const LAYERS: [(&str, u8, &[&str]); 16] = [
     (
         "keylime",
         2,
-        &["json", "attestation", "gate", "hardening", "config"],
+        &[
+            "json",
+            "attestation",
+            "gate",
+            "hardening",
+            "config",
+            "host",
+            "https",
+        ],
+    ),
+    (
+        "fetch",
+        2,
+        &[
+            "json",
+            "attestation",
+            "gate",
+            "hardening",
+            "config",
+            "host",
+            "https",
+        ],
     ),
     (
         "tests",

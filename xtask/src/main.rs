@@ -11,6 +11,7 @@
 
 mod bench;
 mod demo;
+mod keylime;
 mod layout;
 mod matrix;
 mod packages;

@@ -43,11 +43,24 @@ const RUN: [Package; 9] = [
     package("ca-certificates", &["/etc/ssl/certs/ca-certificates.crt"]),
 ];
 /// Needed by the suites only.
-const TEST: [Package; 4] = [
+const TEST: [Package; 7] = [
     package("crun", &["crun"]),
     package("systemd", &["systemd-analyze"]),
-    package("tpm2-tools", &["tpm2_nvdefine"]),
+    package("tpm2-tools", &["tpm2_quote"]),
     package("openssl", &["openssl"]),
+    // What Keylime takes from Debian.
+    package("curl", &["curl"]),
+    package(
+        "python3-gpg",
+        &["/usr/lib/python3/dist-packages/gpg/__init__.py"],
+    ),
+    package(
+        "python3-venv",
+        &[
+            "/usr/lib/python3.11/ensurepip/__init__.py",
+            "/usr/lib/python3.13/ensurepip/__init__.py",
+        ],
+    ),
 ];
 /// Needed to make root folders of other releases.
 const MATRIX: [Package; 2] = [

@@ -34,9 +34,11 @@ const STATIC: [(&str, &str); 2] = [
     ("portcullis-hook", "portcullis-hook"),
 ];
 /// Programs that use the machine's libraries, and their packages.
-const DYNAMIC: [(&str, &str); 2] = [
+const DYNAMIC: [(&str, &str); 4] = [
     ("portcullis-agent", "portcullis-agent"),
     ("portcullis-cli", "portcullis"),
+    ("portcullis-fetch", "portcullis-fetch"),
+    ("portcullis-keylime", "portcullis-keylime"),
 ];
 
 /// Builds all and puts them side by side; returns that folder.

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use crate::keylime;
 use crate::layout;
 use crate::packages::{self, find};
 use crate::privilege;
@@ -64,6 +65,7 @@ fn steps(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Outc
     }
     let folder = timed("programs, as shipped", || programs::build(workspace))?;
     let run = Run {
+        keylime: keylime::provide(workspace),
         workspace,
         nextest: has_nextest(workspace),
         filter,
@@ -94,6 +96,7 @@ struct Run<'a> {
     nextest: bool,
     filter: Option<&'a str>,
     programs: std::path::PathBuf,
+    keylime: Option<std::path::PathBuf>,
 }
 
 // === impl Run ===
@@ -128,6 +131,9 @@ impl Run<'_> {
             .env("PORTCULLIS_TEST_REQUIRE", PROMISED)
             .env("PORTCULLIS_TEST_SKIPPED", &skipped)
             .env("PORTCULLIS_PROGRAMS", &self.programs);
+        if let Some(keylime) = &self.keylime {
+            command.env(keylime::HOME, keylime);
+        }
         privilege::run_tests_as_root(&mut command, &programs::host_triple()?);
         let ran = step::run_watched(&mut command, |line| tally.read(line));
         report_skipped(&fs::read_to_string(&skipped).unwrap_or_default());

@@ -48,7 +48,7 @@ pub(super) fn mounts(reader: &mut Reader, root: &Table) -> Vec<String> {
 }
 
 /// An absolute path with one spelling, and not the root directory.
-fn absolute(text: &str) -> Option<String> {
+pub(super) fn absolute(text: &str) -> Option<String> {
     let inner = text.strip_prefix('/')?;
     let plain = inner
         .split('/')
@@ -144,6 +144,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         "a duration from '1m' to '24h', or '0s' for none",
         |text| duration::parse(text).filter(|span| span.is_zero() || (MINUTE..=DAY).contains(span)),
     );
+    let remote = super::remote::remote(reader, root);
 
     renewed_in_time(reader, root, launch, attest_interval, verdict_lifetime);
     AgentConfig {
@@ -153,6 +154,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         pcrs: PcrSelection::new(bank.unwrap_or(defaults::PCR_BANK), indices),
         issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
         ledger_anchor_interval: ledger_anchor_interval.unwrap_or(defaults::LEDGER_ANCHOR_INTERVAL),
+        remote,
     }
 }
 

@@ -32,6 +32,7 @@ mod moment;
 mod runtime_binary;
 mod seen;
 mod trusted_file;
+mod whole_file;
 
 pub use boot::boot_id;
 pub use error::HostError;
@@ -40,3 +41,4 @@ pub use moment::{Clocks, clocks, moment};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use seen::remember;
 pub use trusted_file::read_trusted_file;
+pub use whole_file::write_whole;

@@ -1,0 +1,9 @@
+//! HTTPS with a pinned authority: one question, one bounded answer.
+//!
+//! No proxy, no redirect, no certificate store of the system: the operator names the authority, and
+//! what answers under another one is nobody. Layer 1; for programs off the launch path.
+#![forbid(unsafe_code)]
+
+mod client;
+
+pub use client::{Client, HttpsError, Identity};

@@ -1,0 +1,165 @@
+//! `portcullis-fetch`: brings a node's verdict from an HTTPS server to the agent's file.
+//!
+//! The agent makes no sockets; this program does nothing else. It hands on only what a pinned
+//! verifier signed, so that a server under foreign control can at most be silent, and then the
+//! verdict that is there runs out.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+use portcullis_attestation::jws::MAX_BYTES;
+use portcullis_attestation::verdict;
+use portcullis_config::{Faults, RemoteConfig};
+use portcullis_host::write_whole;
+use portcullis_https::{Client, HttpsError};
+
+/// Brings this node's verdict from the server that 'remote.url' names to the file 'remote.verdict'.
+///
+/// Reads its settings from /etc/portcullis. A verdict that no pinned key signed is not handed on.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis-fetch",
+    version,
+    after_help = "Example: portcullis-fetch --once"
+)]
+struct Arguments {
+    /// Look once and end; the exit code is 2 if there is no verdict
+    #[arg(long)]
+    once: bool,
+}
+
+/// There is no verdict that could be handed on.
+const EXIT_UNDECIDED: u8 = 2;
+/// Settings or command line are wrong.
+const EXIT_USAGE: u8 = 64;
+
+/// Why no verdict was handed on.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    /// The server gave none.
+    #[error("cannot fetch verdict")]
+    Ask(#[from] HttpsError),
+    /// What it gave is no text.
+    #[error("cannot read verdict: it is not ASCII")]
+    Text,
+    /// Pinned keys cannot be read.
+    #[error("cannot read pinned keys: {0}")]
+    Keys(Faults),
+    /// No pinned verifier signed it.
+    #[error("cannot hand verdict on")]
+    Verdict(#[from] verdict::VerdictError),
+    /// The file cannot be written.
+    #[error("cannot write '{path}'")]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // Nowhere is left to say that help could not be printed.
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    match follow(&arguments) {
+        Ok(code) => code,
+        Err(reason) => {
+            say(3, &reason);
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn follow(arguments: &Arguments) -> Result<ExitCode, String> {
+    let config = portcullis_config::load().map_err(|faults| faults.to_string())?;
+    let remote = (config.agent.remote).ok_or(
+        "cannot fetch: 'agent.verifier' is not 'remote' in /etc/portcullis/portcullis.toml",
+    )?;
+    let (Some(url), Some(authority)) = (&remote.url, &remote.authority) else {
+        return Err("cannot fetch: 'remote.url' names no server".to_owned());
+    };
+    let client = Client::new(Path::new(authority), None).map_err(|error| chain(&error))?;
+    let mut last = String::new();
+    loop {
+        match fetch(&client, url, &remote, &mut last) {
+            Ok(true) => say(6, "verdict handed on"),
+            Ok(false) => {}
+            Err(error) if arguments.once => {
+                say(4, &chain(&error));
+                return Ok(ExitCode::from(EXIT_UNDECIDED));
+            }
+            Err(error) => say(4, &chain(&error)),
+        }
+        if arguments.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        thread::park_timeout(remote.interval);
+    }
+}
+
+/// Whether a verdict that was not there before was written.
+fn fetch(
+    client: &Client,
+    url: &str,
+    remote: &RemoteConfig,
+    last: &mut String,
+) -> Result<bool, FetchError> {
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let body = client.get(url, limit)?;
+    let token = String::from_utf8(body)
+        .ok()
+        .filter(|text| text.is_ascii())
+        .ok_or(FetchError::Text)?;
+    let token = token.trim();
+    if token == last {
+        return Ok(false);
+    }
+    // Read anew, so that a change by the operator needs no restart.
+    let keys = portcullis_config::trusted_keys().map_err(FetchError::Keys)?;
+    verdict::verify(token, &keys)?;
+    write_whole(Path::new(&remote.verdict), token.as_bytes()).map_err(|source| {
+        FetchError::Write {
+            path: remote.verdict.clone(),
+            source,
+        }
+    })?;
+    token.clone_into(last);
+    Ok(true)
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    let plain = line
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one });
+    plain.take(1024).collect()
+}
+
+/// One line on standard error, with the priority that systemd reads.
+fn say(priority: u8, event: &str) {
+    // There is nobody else to tell.
+    drop(writeln!(
+        std::io::stderr().lock(),
+        "<{priority}>portcullis-fetch: {event}"
+    ));
+}
