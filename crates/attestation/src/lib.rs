@@ -28,6 +28,7 @@
 pub mod ak;
 pub mod anchor;
 pub mod appraisal;
+pub mod approval;
 pub mod attest;
 pub mod base64url;
 pub mod boot_id;
@@ -41,10 +42,13 @@ pub mod hex;
 pub mod ima;
 pub mod jwk;
 pub mod jws;
+pub mod key_policy;
 mod little_endian;
 pub mod nonce;
 pub mod nv;
 pub mod pcr;
+pub mod policy_digest;
+pub mod quarantine;
 pub mod reference;
 #[cfg(feature = "software-key")]
 pub mod software_key;

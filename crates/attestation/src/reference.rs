@@ -11,6 +11,7 @@ pub use ima_rules::{ImaRules, UnknownFile};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::{self, Approval};
 use crate::claims::{ClaimError, Claims};
 use crate::finding::Finding;
 use crate::hex;
@@ -34,6 +35,8 @@ pub struct Reference {
     pub id: String,
     /// What it says.
     pub values: ReferenceValues,
+    /// Its boot states as a TPM can check them; signed by the key of the document, verified.
+    pub approvals: Vec<Approval>,
 }
 
 /// Approved boot states and known TPMs.
@@ -108,22 +111,36 @@ pub fn verify(document: &str, keys: &TrustedKeys) -> Result<Reference, Reference
         "urn:sha256:{}",
         hex::encode(&Sha256::digest(document.as_bytes()))
     );
+    let values = ReferenceValues::from_claims(&payload)?;
+    let kid = jws::Unverified::parse(document, Typ::Reference)?;
+    let approvals = match keys.find(kid.kid()) {
+        Some(signer) => approval::read(&payload, &values.boot_states, signer.key())?,
+        // Cannot be: the signature verified with it.
+        None => Vec::new(),
+    };
     Ok(Reference {
         id,
-        values: ReferenceValues::from_claims(&payload)?,
+        values,
+        approvals,
     })
 }
 
 // === impl ReferenceValues ===
 
 impl ReferenceValues {
-    /// Signs the values with the provider's key; the answer is the document.
+    /// Signs the values with the provider's key, and an [`Approval`] of each boot state that has
+    /// exact values; the answer is the document.
     ///
     /// # Errors
     ///
     /// [`SignError`].
     pub fn sign(&self, signer: &mut dyn Signer) -> Result<String, SignError> {
-        jws::sign(Typ::Reference, &self.to_claims(), signer)
+        let approvals = approval::sign(&self.boot_states, signer)?;
+        let mut claims = self.to_claims();
+        if let Some(members) = claims.as_object_mut() {
+            members.insert(approval::CLAIM.to_owned(), approvals);
+        }
+        jws::sign(Typ::Reference, &claims, signer)
     }
 
     /// Reads the claims of a document. Says nothing about who signed them: see [`verify`].

@@ -51,6 +51,14 @@ impl TpmName {
         Some(Self(bytes))
     }
 
+    /// The name of a public area whose name algorithm is SHA-256.
+    #[must_use]
+    pub(crate) fn of_sha256(public_area: &[u8]) -> Self {
+        let mut bytes = HashAlg::Sha256.tpm_id().to_be_bytes().to_vec();
+        bytes.extend_from_slice(&Sha256::digest(public_area));
+        Self(bytes)
+    }
+
     /// The bytes, algorithm first.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -45,6 +45,7 @@ fn reference(tpm: &FakeTpm) -> Reference {
                 ak_name: tpm.ak().name().clone(),
             }],
         },
+        approvals: Vec::new(),
     }
 }
 

@@ -64,6 +64,7 @@ fn issued() -> Value {
                 ak_name: tpm.ak().name().clone(),
             }],
         },
+        approvals: Vec::new(),
     };
     let nonce = Nonce::new([5; 32]);
     let policy = AppraisalPolicy {
