@@ -16,6 +16,7 @@ use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
 use crate::atomic_file::{self, FileError};
 use crate::attester::{self, Challenge};
 use crate::enrollment::{Enrollment, EnrollmentError};
+use crate::quarantine::{self, Quarantine};
 use crate::remote::{self, RemoteError};
 use crate::sequence::{Sequence, SequenceError};
 use crate::verifier::{self, Approved};
@@ -75,6 +76,10 @@ pub(crate) enum CycleError {
     /// There is no verdict of the remote verifier.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The evidence is genuine, and the host is not in a state that is vouched for: it is in
+    /// quarantine, or the TPM keeps the verdict key. One finding at least.
+    #[error("cannot have a verdict signed: {}", summary(.0))]
+    Withheld(Vec<Finding>),
     /// The verdict cannot be numbered.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -124,9 +129,28 @@ pub(crate) fn run(
 
     let now_s = boot::unix_s();
     let appraisal = appraise(&evidence, &nonce, &approved.policy(), now_s);
+    let Some(state) = &appraisal.state else {
+        return Err(unproven(&appraisal));
+    };
+    let note = Quarantine::in_force(&state.boot_id, state.clock.reset_count);
+    if let Some(findings) = quarantine::findings(&appraisal.findings, note.as_ref()) {
+        return Err(CycleError::Withheld(findings));
+    }
+    let approval = match &enrollment.policy {
+        None => None,
+        Some(policy) => match approved.approval(policy, &state.pcrs, &appraisal) {
+            Ok(approval) => Some(approval),
+            Err(finding) => {
+                let mut findings = appraisal.findings;
+                findings.push(finding);
+                return Err(CycleError::Withheld(findings));
+            }
+        },
+    };
     let sequence = Sequence::open(Path::new(paths::STATE).join(SEQUENCE))?.next()?;
-    let token = verifier::issue(tpm, enrollment, config, &appraisal, (sequence, now_s))
-        .map_err(CycleError::Sign)?
+    let about = (&appraisal, approval);
+    let token = verifier::issue(tpm, enrollment, config, about, (sequence, now_s))
+        .map_err(|error| withheld(error, &appraisal))?
         .ok_or_else(|| unproven(&appraisal))?;
     atomic_file::write(Path::new(paths::VERDICT), token.as_bytes()).map_err(CycleError::Store)?;
     Ok(Issued {
@@ -160,6 +184,41 @@ fn unproven(appraisal: &Appraisal) -> CycleError {
     }))
 }
 
+/// A failure to sign; tells a TPM that refuses to, although the state looked approved a moment
+/// ago, from one that fails.
+fn withheld(error: SignError, appraisal: &Appraisal) -> CycleError {
+    let refused = match &error {
+        SignError::Sign { cause, .. } => cause
+            .downcast_ref::<TpmError>()
+            .filter(|error| error.is_withheld()),
+        _ => None,
+    };
+    let Some(refused) = refused else {
+        return CycleError::Sign(error);
+    };
+    let mut findings = appraisal.findings.clone();
+    findings.push(Finding {
+        code: "verdict-withheld",
+        subject: "verdict key in the TPM".to_owned(),
+        expected: "an approved boot state".to_owned(),
+        found: log::chain(refused),
+    });
+    CycleError::Withheld(findings)
+}
+
+/// The finding that tells most, on one line: the last one says why nothing was signed.
+fn summary(findings: &[Finding]) -> String {
+    findings.last().map_or_else(String::new, |finding| {
+        let Finding {
+            code,
+            subject,
+            expected,
+            found,
+        } = finding;
+        format!("[{code}] {subject}: expected {expected}, found {found}")
+    })
+}
+
 /// What a TPM's failure is on the agent's socket.
 pub(crate) fn tpm_answer(error: &TpmError) -> AgentError {
     let reason = log::chain(error);
@@ -178,7 +237,19 @@ impl CycleError {
     /// Whether the verdict that was issued before must not be handed out any longer: the TPM that
     /// answers now is not known to be the one it is about.
     pub(crate) fn withdraws_verdict(&self) -> bool {
-        matches!(self, Self::Evidence(_) | Self::OtherTpm { .. })
+        matches!(
+            self,
+            Self::Evidence(_) | Self::OtherTpm { .. } | Self::Withheld(_)
+        )
+    }
+
+    /// What the verifier has against the host, if that is why there is no verdict.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Evidence(finding) => std::slice::from_ref(finding),
+            Self::Withheld(findings) => findings,
+            _ => &[],
+        }
     }
 
     /// What it is to a client who asked for an attestation: an error if the TPM or the enrollment
@@ -189,7 +260,10 @@ impl CycleError {
         match self {
             Self::Enrolled => Err(AgentError::NotEnrolled {}),
             Self::Tpm(error) => Err(tpm_answer(error)),
-            Self::Evidence(finding) => Ok((TrustTier::Contraindicated, vec![shown(finding)])),
+            Self::Evidence(_) | Self::Withheld(_) => Ok((
+                TrustTier::Contraindicated,
+                self.findings().iter().map(shown).collect(),
+            )),
             Self::Approved(faults) => {
                 let findings = faults
                     .iter()

@@ -29,6 +29,7 @@ mod node;
 mod notify;
 mod privileged;
 mod provisioning;
+mod quarantine;
 mod remote;
 mod schedule;
 mod sequence;

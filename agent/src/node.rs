@@ -7,11 +7,12 @@ use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
 use portcullis_attestation::verdict::{self, Verdict};
 use portcullis_client::AgentError;
 use portcullis_client::method::{
-    ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, VerdictSummary,
+    ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, QuarantineSummary,
+    VerdictSummary,
 };
 use portcullis_config::{Config, paths};
 use portcullis_gate::record::{LaunchRecord, Outcome};
-use portcullis_gate::snapshot::{TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
+use portcullis_gate::snapshot::{Reason, TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
 use serde_json::{Map, Value};
 
 use crate::confinement::Confinement;
@@ -46,6 +47,8 @@ pub(crate) struct Published {
     pub(crate) tag_document: Option<String>,
     /// What the last appraisal found.
     pub(crate) findings: Vec<Finding>,
+    /// The quarantine that is in force.
+    pub(crate) quarantine: Option<QuarantineSummary>,
     /// When the last attestation ended with a verdict, in seconds since 1970.
     pub(crate) last_attestation_at: Option<u64>,
     /// When the next one is planned.
@@ -166,6 +169,9 @@ impl Node {
                 level: self.confinement.level().to_owned(),
                 missing: self.confinement.missing.clone(),
             }),
+            verdict_key: enrollment.map(|enrollment| enrollment.key_summary(&self.config)),
+            boot_fuse: None,
+            quarantine: published.quarantine.clone(),
         }
     }
 
@@ -313,6 +319,22 @@ impl Published {
         let cause = log::chain(error);
         log::warn("cannot attest", &[("cause", &cause)]);
         self.last_failure = Some(cause);
+    }
+
+    /// Why there is no verdict, if there is none and the verifier knows.
+    pub(crate) fn withheld(&self) -> Vec<Reason> {
+        if self.verdict.is_some() {
+            return Vec::new();
+        }
+        self.findings
+            .iter()
+            .map(|finding| Reason {
+                code: finding.code.clone(),
+                subject: finding.subject.clone(),
+                expected: finding.expected.clone(),
+                found: finding.found.clone(),
+            })
+            .collect()
     }
 
     fn count(&mut self, decision: Outcome) {

@@ -13,12 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::attester::{self, Challenge, PATIENCE};
 use crate::cycle::tpm_answer;
-use crate::enrollment::Enrollment;
+use crate::enrollment::{Enrollment, key_policy};
 use crate::tpm_thread::{TpmThread, serve_waiting};
 use crate::{boot, log};
-
-/// What a key is tried on.
-const TRIAL: [u8; 32] = [0; 32];
 
 // === impl TpmThread ===
 
@@ -29,33 +26,31 @@ impl TpmThread {
         let identity = self.identify().map_err(|error| tpm_answer(&error))?;
         let current = self.node.published().enrollment.clone();
         let usable = match current {
-            Some(current) if current.is_of(&identity) && self.can_sign(&current)? => Some(current),
+            Some(current) if current.is_of(&identity) && self.has_key(&current)? => Some(current),
             _ => None,
         };
-        let enrollment = match usable {
-            Some(current) => current,
-            None => {
-                let enrollment = self.new_enrollment(&identity)?;
-                self.attest_after("enrolled");
-                enrollment
-            }
-        };
-        Ok(EnrollReply {
-            ueid: enrollment.ueid.to_string(),
-            ak_name: enrollment.ak_name.to_string(),
-            verdict_key: match enrollment.verdict_key() {
-                Value::Object(members) => members,
-                _ => Map::new(),
-            },
-        })
+        match usable {
+            Some(current) => Ok(enrolled(&current, None)),
+            None => self.new_enrollment(&identity),
+        }
     }
 
-    fn new_enrollment(&mut self, identity: &Identity) -> Result<Enrollment, AgentError> {
+    /// Makes a new verdict key in any case, and attests. The old one's blobs are overwritten: what
+    /// it may still sign is up to those who pin it.
+    pub(crate) fn renew(&mut self) -> Result<EnrollReply, AgentError> {
+        self.identity = None;
+        let identity = self.identify().map_err(|error| tpm_answer(&error))?;
+        self.new_enrollment(&identity)
+    }
+
+    fn new_enrollment(&mut self, identity: &Identity) -> Result<EnrollReply, AgentError> {
+        let policy =
+            key_policy(&self.node.config).map_err(|reason| AgentError::EnrollRefused { reason })?;
         let deadline = Deadline::within(PATIENCE);
         let enrollment = self
             .tpm
-            .create_signing_key(&deadline)
-            .and_then(|key| Enrollment::new(identity, key))
+            .create_signing_key(policy.as_ref(), &deadline)
+            .and_then(|key| Enrollment::new(identity, key, policy))
             .map_err(|error| tpm_answer(&error))?;
         enrollment
             .store(Path::new(paths::STATE))
@@ -65,21 +60,24 @@ impl TpmThread {
         let mut published = self.node.published();
         // Signed with another key, or about another TPM.
         published.verdict = None;
-        published.enrollment = Some(enrollment.clone());
+        published.findings = Vec::new();
+        let retired = published.enrollment.replace(enrollment.clone());
         drop(published);
         let (ueid, kid) = (&enrollment.ueid, enrollment.public_key.kid());
         let fields = [("ueid", ueid.as_str()), ("verdict_key", kid.as_str())];
         log::info("node enrolled", &fields);
-        Ok(enrollment)
+        self.attest_after("enrolled");
+        let retired_kid = retired.map(|old| old.public_key.kid().to_string());
+        Ok(enrolled(&enrollment, retired_kid))
     }
 
     /// Whether the TPM still takes the key; it does not after it was cleared.
-    fn can_sign(&mut self, enrollment: &Enrollment) -> Result<bool, AgentError> {
+    fn has_key(&mut self, enrollment: &Enrollment) -> Result<bool, AgentError> {
         match self
             .tpm
-            .sign(&enrollment.key, TRIAL, &Deadline::within(PATIENCE))
+            .probe_signing_key(&enrollment.key, &Deadline::within(PATIENCE))
         {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(error) if error.failure() == Failure::Failed => {
                 log::warn(
                     "verdict key unusable, making a new one",
@@ -150,5 +148,17 @@ impl TpmThread {
                 &[("after", event), ("cause", &log::chain(&error))],
             );
         }
+    }
+}
+
+fn enrolled(enrollment: &Enrollment, retired_kid: Option<String>) -> EnrollReply {
+    EnrollReply {
+        ueid: enrollment.ueid.to_string(),
+        ak_name: enrollment.ak_name.to_string(),
+        verdict_key: match enrollment.verdict_key() {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        },
+        retired_kid,
     }
 }

@@ -7,8 +7,8 @@ use portcullis_attestation::nonce::Nonce;
 use portcullis_client::method::{
     AnchorLedger, Attest, Capture, CertifyLedger, CertifyLedgerReply, Enroll, Evidence,
     EvidenceReply, Explain, ExplainReply, InterfaceDescription, InterfaceDescriptionReply,
-    ProvisionTag, Record, RecordReply, RequestTag, ServiceInfo, ServiceInfoReply, Status,
-    StatusReply,
+    ProvisionTag, Quarantine as QuarantineCall, Record, RecordReply, Renew, RequestTag,
+    ServiceInfo, ServiceInfoReply, Status, StatusReply,
 };
 use portcullis_client::{
     AgentError, Call, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -42,6 +42,10 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         })),
         Call::Attest(_) => reply::<Attest>(run(node, Job::Attest)),
         Call::Enroll(_) => reply::<Enroll>(run(node, Job::Enroll)),
+        Call::Renew(_) => reply::<Renew>(run(node, Job::Renew)),
+        Call::Quarantine(call) => {
+            reply::<QuarantineCall>(run(node, |answer| Job::Quarantine(call.reason, answer)))
+        }
         Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
         Call::AnchorLedger(_) => reply::<AnchorLedger>(run(node, Job::AnchorLedger)),
         Call::CertifyLedger(call) => reply::<CertifyLedger>(certify_ledger(node, &call.nonce)),

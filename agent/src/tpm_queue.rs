@@ -12,7 +12,7 @@ use portcullis_attestation::nonce::Nonce;
 use portcullis_client::AgentError;
 use portcullis_client::method::{
     AnchorLedgerReply, AttestReply, CaptureReply, CertifyLedgerReply, EnrollReply, EvidenceReply,
-    ProvisionTag, ProvisionTagReply, RequestTagReply,
+    ProvisionTag, ProvisionTagReply, QuarantineReply, RequestTagReply,
 };
 
 /// Operators' calls that may wait; more than that is a loop gone wild.
@@ -39,6 +39,10 @@ pub(crate) enum Job {
     Attest(Answer<AttestReply>),
     /// Make keys.
     Enroll(Answer<EnrollReply>),
+    /// Make another verdict key.
+    Renew(Answer<EnrollReply>),
+    /// Mark the host.
+    Quarantine(Option<String>, Answer<QuarantineReply>),
     /// Read PCRs for reference values.
     Capture(Answer<CaptureReply>),
     /// Collect evidence for another verifier.

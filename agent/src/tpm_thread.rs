@@ -13,6 +13,7 @@ use crate::anchoring::Anchoring;
 use crate::attester::PATIENCE;
 use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
 use crate::node::{IssuedVerdict, Node};
+use crate::quarantine::Quarantine;
 use crate::schedule::Schedule;
 use crate::tpm_queue::{Job, SnapshotAnswer, Waiter, Work};
 use crate::{boot, log};
@@ -111,6 +112,8 @@ impl TpmThread {
         match job {
             Job::Attest(answer) => drop(answer.send(self.attest_on_demand())),
             Job::Enroll(answer) => drop(answer.send(self.enroll())),
+            Job::Renew(answer) => drop(answer.send(self.renew())),
+            Job::Quarantine(reason, answer) => drop(answer.send(self.quarantine(reason))),
             Job::Capture(answer) => drop(answer.send(self.capture())),
             Job::AnchorLedger(answer) => drop(answer.send(self.anchor_on_demand())),
             Job::CertifyLedger(nonce, answer) => {
@@ -183,6 +186,9 @@ impl TpmThread {
                 };
                 published.last_attestation_at = Some(boot::unix_s());
                 published.last_failure = None;
+                // A verdict tells nothing of a mark that came after it.
+                let reset_count = published.verdict.as_ref().map(|verdict| verdict.counters.0);
+                published.quarantine = Quarantine::of_this_boot(reset_count);
                 // A remote verifier's is looked at often, and mostly the one that is known.
                 if is_new {
                     log_issued(issued);
@@ -194,6 +200,8 @@ impl TpmThread {
                 published.note_failure(error);
                 if error.withdraws_verdict() {
                     published.verdict = None;
+                    published.findings = error.findings().iter().map(shown).collect();
+                    published.quarantine = Quarantine::seen(error.findings());
                     withdraw_file();
                 }
                 // The TPM may be another one now.
@@ -257,6 +265,7 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
     let reading = tpm.read(node.config.agent.pcrs, &Deadline::within(patience));
     let published = node.published();
     let (verdict, tag_document) = (published.verdict.clone(), published.tag_document.clone());
+    let withheld = published.withheld();
     drop(published);
 
     let changed = match (&reading, &verdict) {
@@ -271,6 +280,7 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
             let live = live_state(reading)?;
             Ok(SnapshotReply(Snapshot {
                 verdict: verdict.map(|verdict| verdict.token),
+                withheld,
                 tag_document,
                 live,
             }))
@@ -301,6 +311,7 @@ fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
             nv_name: slot.public.name().clone(),
             contents: slot.contents,
         }),
+        boot_fuse: None,
     })
 }
 

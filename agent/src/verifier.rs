@@ -3,9 +3,12 @@
 use std::error::Error;
 
 use portcullis_attestation::appraisal::{Appraisal, AppraisalPolicy};
+use portcullis_attestation::approval::Approval;
 use portcullis_attestation::finding::Finding;
 use portcullis_attestation::jwk::{PublicKey, TrustedKeys};
 use portcullis_attestation::jws::{self, SignError, Signer, Typ};
+use portcullis_attestation::key_policy::KeyPolicy;
+use portcullis_attestation::pcr::PcrValues;
 use portcullis_attestation::reference::{self, Reference, ReferenceError};
 use portcullis_attestation::verdict::{self, Terms};
 use portcullis_config::{Config, Faults, ReferenceFile};
@@ -58,6 +61,54 @@ impl Approved {
         }
     }
 
+    /// The approval with which the TPM of a node in the state `pcrs` signs with a key bound by
+    /// `policy`.
+    ///
+    /// Documents out of date count: the TPM knows no time, and only with them does it sign the
+    /// verdict that says they are.
+    ///
+    /// # Errors
+    ///
+    /// The finding that there is none.
+    pub(crate) fn approval(
+        &self,
+        policy: &KeyPolicy,
+        pcrs: &PcrValues,
+        appraisal: &Appraisal,
+    ) -> Result<&Approval, Finding> {
+        let holding = || {
+            self.references
+                .iter()
+                .flat_map(|reference| &reference.approvals)
+                .filter(|approval| approval.holds_for(pcrs))
+        };
+        if let Some(approval) = holding().find(|approval| policy.admits(approval)) {
+            return Ok(approval);
+        }
+        let found = match (
+            holding().next(),
+            &appraisal.boot_state,
+            appraisal.findings.first(),
+        ) {
+            (Some(other), _, _) => format!(
+                "boot state '{}', approved by key {}, to which the verdict key is not bound",
+                other.boot_state(),
+                other.signer().kid()
+            ),
+            (None, Some(state), _) => format!(
+                "boot state '{state}', whose reference values hold no signature for the TPM"
+            ),
+            (None, None, Some(first)) => format!("{} {}", first.code, first.subject),
+            (None, None, None) => "none".to_owned(),
+        };
+        Err(Finding {
+            code: "verdict-withheld",
+            subject: "verdict key in the TPM".to_owned(),
+            expected: "an approved boot state".to_owned(),
+            found,
+        })
+    }
+
     /// Whether relying parties on this host accept verdicts signed with `key`.
     pub(crate) fn pins(&self, key: &PublicKey) -> bool {
         self.keys.find(key.kid().as_str()).is_some()
@@ -82,7 +133,7 @@ pub(crate) fn issue(
     tpm: &mut Tpm,
     enrollment: &Enrollment,
     config: &Config,
-    appraisal: &Appraisal,
+    (appraisal, approval): (&Appraisal, Option<&Approval>),
     (sequence, now_s): (u64, u64),
 ) -> Result<Option<String>, SignError> {
     let terms = Terms {
@@ -98,7 +149,11 @@ pub(crate) fn issue(
     let Some(claims) = verdict::claims(&terms, appraisal) else {
         return Ok(None);
     };
-    let mut signer = TpmSigner { tpm, enrollment };
+    let mut signer = TpmSigner {
+        tpm,
+        enrollment,
+        approval: enrollment.policy.as_ref().zip(approval),
+    };
     jws::sign(Typ::Verdict, &claims, &mut signer).map(Some)
 }
 
@@ -106,6 +161,7 @@ pub(crate) fn issue(
 struct TpmSigner<'a> {
     tpm: &'a mut Tpm,
     enrollment: &'a Enrollment,
+    approval: Option<(&'a KeyPolicy, &'a Approval)>,
 }
 
 // === impl TpmSigner ===
@@ -120,6 +176,7 @@ impl Signer for TpmSigner<'_> {
         digest: &[u8; 32],
     ) -> Result<[u8; 64], Box<dyn Error + Send + Sync + 'static>> {
         let deadline = Deadline::within(PATIENCE);
-        Ok(self.tpm.sign(&self.enrollment.key, *digest, &deadline)?)
+        let key = &self.enrollment.key;
+        Ok(self.tpm.sign(key, *digest, self.approval, &deadline)?)
     }
 }

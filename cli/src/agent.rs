@@ -60,8 +60,10 @@ fn answered(error: AgentError, allowed: Duration) -> Failure {
         | AgentError::Busy {} => unavailable(&ClientError::Agent(error), &asked(allowed))
             .refusal()
             .into(),
-        AgentError::TagRefused { .. } => Failure::refused(error),
-        AgentError::NotEnrolled {} => Failure::undecided(error),
+        AgentError::TagRefused { .. } | AgentError::EnrollRefused { .. } => Failure::refused(error),
+        AgentError::NotEnrolled {} | AgentError::QuarantineFailed { .. } => {
+            Failure::undecided(error)
+        }
         AgentError::RecordUnknown { .. }
         | AgentError::InvalidParameter { .. }
         | AgentError::PermissionDenied {} => Failure::usage(error),
@@ -88,6 +90,8 @@ mod tests {
             (AgentError::Busy {}, 2),
             (AgentError::NotEnrolled {}, 2),
             (AgentError::TagRefused { reason: text() }, 1),
+            (AgentError::EnrollRefused { reason: text() }, 1),
+            (AgentError::QuarantineFailed { reason: text() }, 2),
             (AgentError::RecordUnknown { reference: text() }, 64),
             (AgentError::LedgerFailed { reason: text() }, 70),
             (AgentError::MethodNotFound { method: text() }, 70),

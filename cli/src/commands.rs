@@ -9,6 +9,7 @@ mod evidence;
 mod explain;
 mod keys;
 mod ledger;
+mod quarantine;
 mod reference;
 mod status;
 mod tag;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Enroll(enroll::EnrollArguments),
     Attest(attest::AttestArguments),
     Status(status::StatusArguments),
+    Quarantine(quarantine::QuarantineArguments),
     /// Look at verdicts.
     #[command(subcommand)]
     Verdict(verdict::VerdictCommand),
@@ -55,6 +57,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Tag(command) => tag::run(command),
         Command::Enroll(arguments) => enroll::run(arguments),
         Command::Attest(arguments) => attest::run(arguments),
+        Command::Quarantine(arguments) => quarantine::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Verdict(command) => verdict::run(command),
         Command::Evidence(arguments) => evidence::run(arguments),

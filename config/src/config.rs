@@ -120,6 +120,8 @@ pub struct AgentConfig {
     pub issuer: String,
     /// Least time between two anchors of the ledger in the TPM; zero for none at all.
     pub ledger_anchor_interval: Duration,
+    /// What the TPM asks for before it signs with a verdict key that is made from now on.
+    pub key_policy: KeyPolicy,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
 }
@@ -135,6 +137,15 @@ pub struct RemoteConfig {
     pub authority: Option<String>,
     /// Time between two looks.
     pub interval: Duration,
+}
+
+/// What a TPM asks for before it signs with the verdict key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPolicy {
+    /// PCR values that a pinned provider of reference values approved.
+    ApprovedState,
+    /// Nothing: whoever may use the TPM may sign.
+    None,
 }
 
 /// The settings as they apply to one namespace: where two speak, the stricter one wins.

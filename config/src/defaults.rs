@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_attestation::pcr::HashAlg;
 use portcullis_attestation::trust::Claim;
 
-use crate::config::{ExecGate, Mode};
+use crate::config::{ExecGate, KeyPolicy, Mode};
 
 pub(crate) const MODE: Mode = Mode::Enforce;
 
@@ -14,6 +14,9 @@ pub(crate) const MAX_VERDICT_AGE: Duration = Duration::from_mins(10);
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 pub(crate) const SNAPSHOT_DEADLINE: Duration = Duration::from_millis(1500);
 pub(crate) const REQUIRED: [Claim; 2] = [Claim::Executables, Claim::Hardware];
+
+/// Not every TPM has room for the NV index, and a node must not stop for want of a second witness.
+pub(crate) const BOOT_FUSE: bool = false;
 
 pub(crate) const PROFILE: &str = "restricted";
 pub(crate) const PROFILE_ORDER: [&str; 3] = ["baseline", "restricted", "strict"];
@@ -38,6 +41,7 @@ pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
 /// At most 96 writes of each NV cell a day.
 pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 pub(crate) const ISSUER: &str = "portcullis-agent";
+pub(crate) const KEY_POLICY: KeyPolicy = KeyPolicy::ApprovedState;
 
 pub(crate) const REMOTE_VERDICT: &str = "/run/portcullis/remote.jwt";
 pub(crate) const REMOTE_INTERVAL: Duration = Duration::from_secs(5);

@@ -22,8 +22,8 @@ mod tree;
 mod trusted_file;
 
 pub use config::{
-    AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, Mode, NamespacePolicy,
-    RemoteConfig, RuntimeConfig, namespace_of,
+    AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, KeyPolicy, Mode,
+    NamespacePolicy, RemoteConfig, RuntimeConfig, namespace_of,
 };
 pub use demands::Demands;
 pub use load::{

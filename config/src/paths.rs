@@ -19,6 +19,8 @@ pub const STATE: &str = "/var/lib/portcullis";
 pub const KEYS: &str = "/var/lib/portcullis/keys";
 /// The asset tag's document.
 pub const TAG_DOCUMENT: &str = "/var/lib/portcullis/tag.jws";
+/// Why and since when the host is in quarantine, if it is.
+pub const QUARANTINE: &str = "/var/lib/portcullis/quarantine.json";
 /// The ledger of decisions, one JSON object per line.
 pub const LEDGER: &str = "/var/lib/portcullis/ledger.jsonl";
 /// What does not survive a boot.

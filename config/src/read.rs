@@ -107,12 +107,15 @@ fn launch(reader: &mut Reader, root: &Table) -> (LaunchPolicy, Duration) {
         })
     });
 
+    let boot_fuse = reader.switch(section, "boot_fuse");
+
     let section = reader.section(root, "asset_tag", "asset_tag.");
     let require_tags = requirement(reader, section, "require").unwrap_or_default();
     let policy = LaunchPolicy {
         max_verdict_age,
         clock_skew,
         required: required.unwrap_or_else(|| defaults::REQUIRED.to_vec()),
+        boot_fuse: boot_fuse.unwrap_or(defaults::BOOT_FUSE),
         require_tags,
         namespace_require_tags: Vec::new(),
     };

@@ -101,7 +101,7 @@ mod needs_containerd {
             explained(node, &refusal)?;
             // Attesting does not help: the state is not an approved one.
             assert!(!node.portcullis(&["attest"])?.status.success());
-            refused(node, &[], "refused [vector-contraindicated]")?;
+            refused(node, &[], "refused [verdict-withheld]")?;
             node.reboot_and_attest()?;
         }
 

@@ -37,6 +37,7 @@ fn exit(reply: &AttestReply) -> u8 {
     match (&reply.verdict, reply.status.as_str()) {
         (Some(_), "affirming") => 0,
         (Some(_), _) => EXIT_REFUSED,
+        (None, "contraindicated") => EXIT_REFUSED,
         (None, _) => EXIT_UNDECIDED,
     }
 }
@@ -44,11 +45,15 @@ fn exit(reply: &AttestReply) -> u8 {
 fn describe(reply: &AttestReply) -> String {
     let headline = match &reply.verdict {
         Some(_) => format!("{} {}", strong("Verdict:"), tier(&reply.status)),
-        None => format!(
-            "{} {}",
-            strong("No verdict:"),
-            bad("the node could not be appraised")
-        ),
+        None => {
+            let is_known = reply.status == "contraindicated";
+            let why = if is_known {
+                "the host is not in a state that anybody vouches for"
+            } else {
+                "the node could not be appraised"
+            };
+            format!("{} {}", strong("No verdict:"), bad(why))
+        }
     };
     let next = match exit(reply) {
         0 => "\nSee it with 'portcullis verdict show'.\n",
@@ -108,6 +113,7 @@ mod tests {
             (Some("a.b.c"), "contraindicated", 1),
             (Some("a.b.c"), "none", 1),
             (Some("a.b.c"), "Affirming", 1),
+            (None, "contraindicated", 1),
             (None, "affirming", 2),
             (None, "none", 2),
         ] {

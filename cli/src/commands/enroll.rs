@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_attestation::jwk::{JwkError, KeyUse, TrustedKey};
-use portcullis_client::method::{Enroll, EnrollReply};
+use portcullis_client::method::{Enroll, EnrollReply, Renew};
 use portcullis_config::paths;
 use serde_json::{Value, json};
 
@@ -23,13 +23,20 @@ const KID_IN_NAME: usize = 12;
 
 /// Make this node's keys in its TPM, if they do not exist, and pin its verdict key.
 ///
-/// May be run again at any time: keys that exist are kept, a key that is pinned stays pinned.
+/// May be run again at any time: keys that exist are kept, a key that is pinned stays pinned. Unless the
+/// settings say otherwise, the TPM signs with the verdict key only in boot states for which one of
+/// the reference keys pinned now has signed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portcullis enroll
+  portcullis enroll --renew
   portcullis enroll --output json | jq -r .ueid")]
-pub(crate) struct EnrollArguments {}
+pub(crate) struct EnrollArguments {
+    /// Make a new verdict key, bound to the reference keys that are pinned now, and unpin the old one.
+    #[arg(long)]
+    renew: bool,
+}
 
 #[derive(Debug, thiserror::Error)]
 enum EnrollError {
@@ -41,12 +48,20 @@ enum EnrollError {
     OtherKey { path: PathBuf },
 }
 
-pub(crate) fn run(_arguments: &EnrollArguments) -> Result<Report, Failure> {
-    let reply = agent::call(&Enroll {}, agent::SLOW)?;
+pub(crate) fn run(arguments: &EnrollArguments) -> Result<Report, Failure> {
+    let reply = if arguments.renew {
+        agent::call(&Renew {}, agent::SLOW)?
+    } else {
+        agent::call(&Enroll {}, agent::SLOW)?
+    };
     let key = verdict_key(&reply).map_err(Failure::internal)?;
     let directory = Path::new(paths::TRUST);
     let path = directory.join(file_name(&key));
     let added = pin(&key, directory, &path)?;
+    let unpinned = match &reply.retired_kid {
+        Some(kid) if arguments.renew => unpin(kid, directory)?,
+        _ => None,
+    };
     let others = other_verdict_keys(directory, &key);
 
     let mut rows = Rows::default();
@@ -59,6 +74,9 @@ pub(crate) fn run(_arguments: &EnrollArguments) -> Result<Report, Failure> {
         "was there already"
     };
     rows.add("pinned in", format!("{} ({pinned})", path.display()));
+    if let Some(unpinned) = &unpinned {
+        rows.add("no longer pinned", unpinned.display().to_string());
+    }
     for other in &others {
         rows.add(
             "also pinned",
@@ -78,6 +96,7 @@ pub(crate) fn run(_arguments: &EnrollArguments) -> Result<Report, Failure> {
         "verdict_key": key.to_value(),
         "pinned_in": path,
         "added": added,
+        "unpinned": unpinned,
         "also_pinned": others,
     });
     Ok(Report::done(text, json))
@@ -93,8 +112,31 @@ fn verdict_key(reply: &EnrollReply) -> Result<TrustedKey, EnrollError> {
 }
 
 fn file_name(key: &TrustedKey) -> String {
-    let kid: String = key.key().kid().as_str().chars().take(KID_IN_NAME).collect();
+    file_name_of(key.key().kid().as_str())
+}
+
+fn file_name_of(kid: &str) -> String {
+    let kid: String = kid.chars().take(KID_IN_NAME).collect();
     format!("verdict-{kid}.jwk")
+}
+
+/// Takes away the key with this id where an earlier enrolment pinned it. Kept elsewhere, by hand, it is named
+/// among the others.
+fn unpin(kid: &str, directory: &Path) -> Result<Option<PathBuf>, Failure> {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
+    if !kid.chars().all(is_plain) {
+        return Ok(None);
+    }
+    let path = directory.join(file_name_of(kid));
+    let is_it = documents::public_key(&path)
+        .is_ok_and(|key| key.key_use() == KeyUse::Verdict && key.key().kid().as_str() == kid);
+    if !is_it {
+        return Ok(None);
+    }
+    match std::fs::remove_file(&path) {
+        Ok(()) => Ok(Some(path)),
+        Err(source) => Err(FileError::Write { path, source }.into()),
+    }
 }
 
 /// Writes the key where it is pinned; `false` if it is there already.
@@ -160,7 +202,27 @@ mod tests {
             ueid: String::new(),
             ak_name: String::new(),
             verdict_key,
+            retired_kid: None,
         }
+    }
+
+    #[test]
+    fn unpins_the_old_key_and_no_other() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (old, tag) = (key(1, KeyUse::Verdict), key(2, KeyUse::Tag));
+        for key in [&old, &tag] {
+            let path = scratch.path().join(file_name(key));
+            assert!(pin(key, scratch.path(), &path).unwrap());
+        }
+        for kid in ["../x", "unknown", tag.key().kid().as_str()] {
+            assert_eq!(unpin(kid, scratch.path()).unwrap(), None, "{kid}");
+        }
+        let path = scratch.path().join(file_name(&old));
+        assert_eq!(
+            unpin(old.key().kid().as_str(), scratch.path()).unwrap(),
+            Some(path.clone())
+        );
+        assert!(!path.exists());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `portcullis status`
 
 use clap::Args;
-use portcullis_client::method::{LedgerAnchor, NodeStatus, Status, StatusReply};
+use portcullis_client::method::{
+    LedgerAnchor, NodeStatus, QuarantineSummary, Status, StatusReply, VerdictKeySummary,
+};
 use serde_json::{Value, json};
 
 use super::attest;
@@ -54,6 +56,9 @@ fn exit(status: &NodeStatus, now: u64) -> u8 {
 fn describe(status: &NodeStatus, now: u64) -> String {
     let mut rows = Rows::default();
     rows.add("agent", plain(&status.version));
+    if let Some(quarantine) = &status.quarantine {
+        rows.add("quarantine", bad(&self::quarantine(quarantine, now)));
+    }
     rows.add("verdict", verdict(status, now));
     if let Some(verdict) = &status.verdict {
         rows.add("issued", clock::utc_and_distance(verdict.issued_at, now));
@@ -87,6 +92,12 @@ fn describe(status: &NodeStatus, now: u64) -> String {
         "AK name",
         plain(status.ak_name.as_deref().unwrap_or("not known yet")),
     );
+    if let Some(key) = &status.verdict_key {
+        rows.add("verdict key", verdict_key(key));
+    }
+    if let Some(fuse) = &status.boot_fuse {
+        rows.add("boot fuse", plain(fuse));
+    }
     rows.add(
         "asset tag",
         if status.tag_present {
@@ -128,6 +139,28 @@ fn ledger_anchor(anchor: &LedgerAnchor, now: u64) -> String {
     }
 }
 
+fn quarantine(quarantine: &QuarantineSummary, now: u64) -> String {
+    let since = quarantine.since.map_or_else(String::new, |since| {
+        format!(" since {}", clock::utc_and_distance(since, now))
+    });
+    let reason = quarantine
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(": {}", plain(reason)));
+    format!("nothing starts{since}{reason}; reboot the host to end it")
+}
+
+fn verdict_key(key: &VerdictKeySummary) -> String {
+    match &key.defect {
+        Some(defect) => caution(&format!(
+            "{}; run 'portcullis enroll --renew'",
+            plain(defect)
+        )),
+        None if key.policy == "approved-state" => "signs in approved boot states only".to_owned(),
+        None => "signs in any state".to_owned(),
+    }
+}
+
 fn confinement(status: &NodeStatus) -> String {
     match &status.confinement {
         None => caution("not known"),
@@ -138,7 +171,8 @@ fn confinement(status: &NodeStatus) -> String {
 
 fn verdict(status: &NodeStatus, now: u64) -> String {
     match &status.verdict {
-        None => bad("none, run 'portcullis attest'"),
+        None if status.findings.is_empty() => bad("none, run 'portcullis attest'"),
+        None => bad("withheld, see below"),
         Some(verdict) if verdict.expires_at <= now => {
             format!("{} ({})", bad("expired"), plain(&verdict.status))
         }
@@ -180,7 +214,52 @@ mod tests {
             ledger_sequence: 3,
             ledger_anchor: None,
             confinement: None,
+            verdict_key: None,
+            boot_fuse: None,
+            quarantine: None,
         }
+    }
+
+    fn plain_text(status: &NodeStatus) -> String {
+        anstream::adapter::strip_str(&describe(status, 1240)).to_string()
+    }
+
+    #[test]
+    fn tells_since_when_and_why_the_host_is_in_quarantine() {
+        let mut status = status(None);
+        status.quarantine = Some(QuarantineSummary {
+            since: Some(1000),
+            reason: Some("INC-1".to_owned()),
+        });
+        let text = plain_text(&status);
+        let expected =
+            "nothing starts since 1970-01-01T00:16:40Z (4 min ago): INC-1; reboot the host";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn tells_what_a_verdict_key_is_not() {
+        let mut status = status(None);
+        let mut key = VerdictKeySummary {
+            kid: "x".to_owned(),
+            policy: "none".to_owned(),
+            approvers: Vec::new(),
+            defect: Some("signs in any state".to_owned()),
+        };
+        status.verdict_key = Some(key.clone());
+        let text = plain_text(&status);
+        assert!(
+            text.contains("signs in any state; run 'portcullis enroll --renew'"),
+            "{text}"
+        );
+        key.defect = None;
+        key.policy = "approved-state".to_owned();
+        status.verdict_key = Some(key);
+        let text = plain_text(&status);
+        assert!(
+            text.contains("signs in approved boot states only"),
+            "{text}"
+        );
     }
 
     #[test]

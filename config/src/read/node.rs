@@ -6,7 +6,7 @@ use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection};
 use portcullis_gate::{Code, LaunchPolicy, Refusal};
 
 use super::{DAY, SECOND, span};
-use crate::config::{AgentConfig, ExecGate, ExecPolicy, HookConfig, RuntimeConfig};
+use crate::config::{AgentConfig, ExecGate, ExecPolicy, HookConfig, KeyPolicy, RuntimeConfig};
 use crate::reader::Reader;
 use crate::source_pattern::SourcePattern;
 use crate::tree::{Table, Value};
@@ -144,6 +144,16 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         "a duration from '1m' to '24h', or '0s' for none",
         |text| duration::parse(text).filter(|span| span.is_zero() || (MINUTE..=DAY).contains(span)),
     );
+    let key_policy = reader.text(
+        section,
+        "key_policy",
+        "'approved-state' or 'none'",
+        |text| match text {
+            "approved-state" => Some(KeyPolicy::ApprovedState),
+            "none" => Some(KeyPolicy::None),
+            _ => None,
+        },
+    );
     let remote = super::remote::remote(reader, root);
 
     renewed_in_time(reader, root, launch, attest_interval, verdict_lifetime);
@@ -155,6 +165,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
         ledger_anchor_interval: ledger_anchor_interval.unwrap_or(defaults::LEDGER_ANCHOR_INTERVAL),
         remote,
+        key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Finding {
 }
 
 /// Every code an appraisal may use, in alphabetic order.
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 33] = [
     "ak-unknown",
     "asset-tag-expired",
     "asset-tag-malformed",
@@ -31,6 +31,7 @@ pub const CODES: [&str; 31] = [
     "event-missing",
     "event-unexpected",
     "evidence-malformed",
+    "host-quarantined",
     "ima-file-unknown",
     "ima-list-malformed",
     "ima-list-mismatch",
@@ -48,6 +49,7 @@ pub const CODES: [&str; 31] = [
     "reference-values-signature-invalid",
     "secure-boot-key-unknown",
     "secure-boot-off",
+    "verdict-withheld",
 ];
 
 // === impl Finding ===

@@ -75,6 +75,20 @@ pub enum AgentError {
         /// What is wrong with it, one line.
         reason: String,
     },
+    /// No verdict key can be made under the node's settings.
+    #[serde(rename = "dev.portcullis.Agent.EnrollRefused")]
+    #[error("cannot enroll: {reason}")]
+    EnrollRefused {
+        /// What is missing, one line.
+        reason: String,
+    },
+    /// The host cannot be put into quarantine.
+    #[serde(rename = "dev.portcullis.Agent.QuarantineFailed")]
+    #[error("cannot put host into quarantine: {reason}")]
+    QuarantineFailed {
+        /// Why, one line.
+        reason: String,
+    },
     /// The agent holds as many calls as it accepts.
     #[serde(rename = "dev.portcullis.Agent.Busy")]
     #[error("cannot serve call while the agent is busy; try again")]

@@ -69,6 +69,32 @@ pub struct ConfinementSummary {
     pub missing: Vec<String>,
 }
 
+/// The key that signs this node's verdicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictKeySummary {
+    /// Its id.
+    pub kid: String,
+    /// What the TPM asks for before it signs with it: `approved-state` or `none`.
+    pub policy: String,
+    /// Ids of the reference keys, any of which may approve the state.
+    #[serde(default)]
+    pub approvers: Vec<String>,
+    /// What the settings ask for and the key is not; `None` if it is as it should be.
+    #[serde(default)]
+    pub defect: Option<String>,
+}
+
+/// A quarantine of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineSummary {
+    /// Seconds since 1970; `None` if the agent was not told.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// In the words of the operator, if there were any.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// What the agent knows about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -111,6 +137,15 @@ pub struct NodeStatus {
     /// How the agent is confined; `None` from an agent that does not say.
     #[serde(default)]
     pub confinement: Option<ConfinementSummary>,
+    /// The verdict key; `None` if the node is not enrolled.
+    #[serde(default)]
+    pub verdict_key: Option<VerdictKeySummary>,
+    /// The boot fuse: `set`, or why there is none.
+    #[serde(default)]
+    pub boot_fuse: Option<String>,
+    /// The quarantine, if there is one.
+    #[serde(default)]
+    pub quarantine: Option<QuarantineSummary>,
 }
 
 /// How the ledger is anchored in the TPM.
@@ -180,6 +215,18 @@ method!(
 method!(
     /// Makes and names the keys of the node.
     Enroll, "dev.portcullis.Agent.Enroll", {}, EnrollReply
+);
+method!(
+    /// Makes a new verdict key in place of the one that is there.
+    Renew, "dev.portcullis.Agent.Renew", {}, EnrollReply
+);
+method!(
+    /// Marks the host so that nothing starts on it before it is rebooted.
+    Quarantine, "dev.portcullis.Agent.Quarantine", {
+        /// Why, for those who find it so.
+        #[serde(default)]
+        reason: Option<String>
+    }, QuarantineReply
 );
 method!(
     /// Reads the PCRs that reference values are made from.
@@ -275,6 +322,20 @@ pub struct EnrollReply {
     pub ak_name: String,
     /// Public JWK that verifies the agent's verdicts.
     pub verdict_key: Map<String, Value>,
+    /// Id of the verdict key in whose place it came.
+    #[serde(default)]
+    pub retired_kid: Option<String>,
+}
+
+/// Answer to [`Quarantine`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineReply {
+    /// The register that was marked.
+    pub pcr: u32,
+    /// Whether the host was in quarantine before.
+    pub was_quarantined: bool,
+    /// Since when and why.
+    pub quarantine: QuarantineSummary,
 }
 
 /// Answer to [`Capture`].
@@ -404,6 +465,10 @@ pub enum Call {
     Attest(Attest),
     /// `dev.portcullis.Agent.Enroll`
     Enroll(Enroll),
+    /// `dev.portcullis.Agent.Renew`
+    Renew(Renew),
+    /// `dev.portcullis.Agent.Quarantine`
+    Quarantine(Quarantine),
     /// `dev.portcullis.Agent.Capture`
     Capture(Capture),
     /// `dev.portcullis.Agent.Evidence`
@@ -474,6 +539,8 @@ impl Call {
             Status::NAME => fields(parameters).map(Self::Status),
             Attest::NAME => fields(parameters).map(Self::Attest),
             Enroll::NAME => fields(parameters).map(Self::Enroll),
+            Renew::NAME => fields(parameters).map(Self::Renew),
+            Quarantine::NAME => fields(parameters).map(Self::Quarantine),
             Capture::NAME => fields(parameters).map(Self::Capture),
             Evidence::NAME => fields(parameters).map(Self::Evidence),
             AnchorLedger::NAME => fields(parameters).map(Self::AnchorLedger),

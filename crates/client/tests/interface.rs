@@ -7,7 +7,7 @@
 
 use portcullis_client::method::{
     Attest, Call, CallError, Capture, Enroll, Evidence, Explain, InterfaceDescription,
-    ProvisionTag, Record, RequestTag, ServiceInfo, Snapshot, Status,
+    ProvisionTag, Quarantine, Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -51,6 +51,10 @@ fn all_calls() -> Vec<Value> {
         wire_call(&Status {}),
         wire_call(&Attest {}),
         wire_call(&Enroll {}),
+        wire_call(&Renew {}),
+        wire_call(&Quarantine {
+            reason: Some("r".to_owned()),
+        }),
         wire_call(&Capture {}),
         wire_call(&Evidence {
             nonce: "AA".to_owned(),
@@ -140,6 +144,8 @@ fn every_defined_error_can_be_sent() {
         AgentError::RecordMalformed { reason: reason() },
         AgentError::LedgerFailed { reason: reason() },
         AgentError::TagRefused { reason: reason() },
+        AgentError::EnrollRefused { reason: reason() },
+        AgentError::QuarantineFailed { reason: reason() },
         AgentError::Busy {},
         AgentError::InterfaceNotFound {
             interface: reason(),

@@ -86,6 +86,8 @@ codes! {
     // The verdict.
     VerdictMissing "verdict-missing" Undecided "RFC 9334 8.4",
         "the agent has no verdict about this host" => "run 'portcullis attest'";
+    VerdictWithheld "verdict-withheld" Refused "RFC 9334 8.4",
+        "there is no verdict, because the host is not in a state in which its TPM signs one" => "run 'portcullis status' and boot an approved state";
     VerdictMalformed "verdict-malformed" Refused "draft-ietf-rats-ear-04",
         "the verdict is too large, ambiguous or lacks a claim" => "run 'portcullis attest'";
     VerdictSignatureInvalid "verdict-signature-invalid" Refused "draft-ietf-rats-ear-04",
@@ -110,6 +112,10 @@ codes! {
         "a PCR holds another value than the one that was attested" => "find what extended it, then reboot the node";
     PcrSelectionMismatch "pcr-selection-mismatch" Refused "NIST SP 800-190 4.6",
         "the live reading covers another bank or other PCRs than the verdict" => "set 'pcr_bank=' and 'pcrs=' as attested, then attest";
+    HostQuarantined "host-quarantined" Refused "NIST SP 800-190 4.6",
+        "an operator has put the host into quarantine" => "reboot the host";
+    BootFuseBlown "boot-fuse-blown" Refused "RFC 9334 10",
+        "the TPM does not hold the hash of this verdict: it was restarted, or another verdict was issued" => "run 'portcullis attest'";
     VectorWarning "vector-warning" Refused "draft-ietf-rats-ar4si",
         "a claim that the node policy requires is not affirming" => "run 'portcullis verdict show'";
     VectorContraindicated "vector-contraindicated" Refused "draft-ietf-rats-ar4si",

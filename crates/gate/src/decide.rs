@@ -5,9 +5,11 @@
 //! three steps end the decision. The others each add their reasons.
 
 mod boot;
+mod fuse;
 mod pcrs;
 mod tag;
 mod vector;
+mod withheld;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +44,11 @@ pub fn decide(
         Ok(snapshot) => snapshot,
         Err(unavailable) => return Refusals::from(unavailable.refusal()).into(),
     };
+    if snapshot.verdict.is_none()
+        && let Some(refusals) = withheld::refusals(&quote(&request.node), &snapshot.withheld)
+    {
+        return refusals.into();
+    }
     let (token, verdict) = match verified_verdict(keys, request, snapshot) {
         Ok(verified) => verified,
         Err(refusal) => return Refusals::from(refusal).into(),
@@ -55,6 +62,7 @@ pub fn decide(
     if let Some(refusal) = life
         .refusal(policy, moment.now())
         .or_else(|| boot::refusal(&request.node, &verdict.host, &snapshot.live, moment))
+        .or_else(|| fuse::refusal(policy, &request.node, token, &snapshot.live))
     {
         return Refusals::from(refusal).into();
     }

@@ -15,6 +15,9 @@ pub struct LaunchPolicy {
     pub clock_skew: Duration,
     /// Claims of the trust vector that must be affirming.
     pub required: Vec<Claim>,
+    /// Whether a host whose TPM has no boot fuse starts nothing. One that has a fuse is held to it
+    /// in any case.
+    pub boot_fuse: bool,
     /// What the node policy asks of the host's tags.
     pub require_tags: Requirement,
     /// What the policies of the namespace ask of the host's tags; all of them must be met.

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// Most PCR values that a live state may hold: a TPM has 24.
 const PCR_LIMIT: usize = 24;
 
+/// Most reasons for the lack of a verdict that are looked at.
+const REASON_LIMIT: usize = 32;
+
 /// Longest verdict that is looked at, in bytes.
 pub const VERDICT_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -21,10 +24,25 @@ pub const TAG_DOCUMENT_LIMIT_BYTES: usize = 64 * 1024;
 pub struct Snapshot {
     /// The freshest verdict about this host, a JWT.
     pub verdict: Option<String>,
+    /// Why there is no verdict, in the agent's words; empty if there is one.
+    pub withheld: Vec<Reason>,
     /// The asset tag's document, a compact JWS.
     pub tag_document: Option<String>,
     /// What the TPM said after the request had arrived.
     pub live: LiveState,
+}
+
+/// One thing that keeps the agent from having a verdict: a finding of its verifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// What kind; the name of a [`crate::Code`].
+    pub code: String,
+    /// What it is about.
+    pub subject: String,
+    /// What would have been right.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
 }
 
 /// State read from the TPM and the kernel for this launch.
@@ -40,6 +58,9 @@ pub struct LiveState {
     pub pcrs: PcrValues,
     /// The NV index of the asset tag; absent if it is not defined.
     pub tag: Option<TagSlot>,
+    /// The NV index of the boot fuse: the hash of the verdict that was issued last in this boot of
+    /// the TPM, empty if none was. `None` if the index is not defined.
+    pub boot_fuse: Option<Vec<u8>>,
 }
 
 /// The NV index that holds the digest of the asset tag.
@@ -111,6 +132,7 @@ impl Snapshot {
         let live = value.get("live").ok_or(unreadable("/live", "an object"))?;
         Ok(Self {
             verdict: document(value, "/verdict", VERDICT_LIMIT_BYTES)?,
+            withheld: reasons(value)?,
             tag_document: document(value, "/tag_document", TAG_DOCUMENT_LIMIT_BYTES)?,
             live: LiveState::from_json(live)?,
         })
@@ -118,11 +140,18 @@ impl Snapshot {
 
     /// The reply of the agent's method `Snapshot`.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut answer = json!({
             "verdict": self.verdict,
             "tag_document": self.tag_document,
             "live": self.live.to_json(),
-        })
+        });
+        if let Some(members) = answer.as_object_mut()
+            && !self.withheld.is_empty()
+        {
+            let reasons: Vec<Value> = self.withheld.iter().map(Reason::to_json).collect();
+            members.insert("withheld".to_owned(), reasons.into());
+        }
+        answer
     }
 }
 
@@ -145,6 +174,10 @@ impl LiveState {
             restart_count: count(value, "/restart_count")?,
             pcrs: pcrs_from_json(value)?,
             tag,
+            boot_fuse: match value.get("boot_fuse") {
+                None | Some(Value::Null) => None,
+                Some(_) => Some(bytes(value, "/boot_fuse")?),
+            },
         })
     }
 
@@ -155,14 +188,18 @@ impl LiveState {
             .iter()
             .map(|(index, value)| json!({"index": index.get(), "digest": hex::encode(value)}))
             .collect();
-        json!({
+        let mut state = json!({
             "boot_id": self.boot_id.as_str(),
             "reset_count": self.reset_count,
             "restart_count": self.restart_count,
             "pcr_bank": self.pcrs.bank().as_str(),
             "pcrs": pcrs,
             "tag": self.tag.as_ref().map(TagSlot::to_json),
-        })
+        });
+        if let (Some(fuse), Some(members)) = (&self.boot_fuse, state.as_object_mut()) {
+            members.insert("boot_fuse".to_owned(), hex::encode(fuse).into());
+        }
+        state
     }
 }
 
@@ -188,6 +225,41 @@ fn pcrs_from_json(value: &Value) -> Result<PcrValues, Unreadable> {
         }
     }
     Ok(pcrs)
+}
+
+fn reasons(value: &Value) -> Result<Vec<Reason>, Unreadable> {
+    let list = match value.get("withheld") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(list) => list.as_array(),
+    };
+    list.ok_or(unreadable("/withheld", "a list"))?
+        .iter()
+        .take(REASON_LIMIT)
+        .map(Reason::from_json)
+        .collect()
+}
+
+// === impl Reason ===
+
+impl Reason {
+    fn from_json(value: &Value) -> Result<Self, Unreadable> {
+        let field = |pointer| text(value, pointer).map(str::to_owned);
+        Ok(Self {
+            code: field("/code")?,
+            subject: field("/subject")?,
+            expected: field("/expected")?,
+            found: field("/found")?,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "code": self.code,
+            "subject": self.subject,
+            "expected": self.expected,
+            "found": self.found,
+        })
+    }
 }
 
 // === impl TagSlot ===

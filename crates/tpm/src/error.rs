@@ -141,6 +141,16 @@ impl TpmError {
         }
     }
 
+    /// Whether the TPM refused to use a key in the state that it is in, as opposed to a key it
+    /// does not take or a TPM that does not work.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        match self {
+            Self::Run { command, code } => code.is_policy_refusal(command),
+            _ => false,
+        }
+    }
+
     /// The code that the TPM answered with, if it answered.
     #[must_use]
     pub fn response_code(&self) -> Option<ResponseCode> {

@@ -32,6 +32,7 @@ mod error;
 mod library;
 mod number;
 mod nv;
+mod policy_session;
 mod reading;
 mod response_code;
 mod signing_key;

@@ -182,7 +182,7 @@ impl Library {
     }
 }
 
-fn selection_list(selection: PcrSelection) -> tss_esapi::Result<PcrSelectionList> {
+pub(crate) fn selection_list(selection: PcrSelection) -> tss_esapi::Result<PcrSelectionList> {
     let slots = selection
         .iter()
         .map(|pcr| PcrSlot::try_from(1_u32 << pcr.get()))

@@ -7,8 +7,8 @@ use tpm2_protocol::data::{
     TpmAlgId, TpmlDigestValues, TpmlPcrSelection, TpmsPcrSelect, TpmsPcrSelection, TpmtHa, TpmuHa,
 };
 use tpm2_protocol::frame::{
-    TpmPcrExtendCommand, TpmPcrExtendResponse, TpmPcrReadCommand, TpmPcrReadResponse,
-    TpmReadClockCommand, TpmReadClockResponse,
+    TpmPcrEventCommand, TpmPcrEventResponse, TpmPcrExtendCommand, TpmPcrExtendResponse,
+    TpmPcrReadCommand, TpmPcrReadResponse, TpmReadClockCommand, TpmReadClockResponse,
 };
 
 use crate::deadline::Deadline;
@@ -188,6 +188,26 @@ pub(crate) fn extend(
     };
     let command = Command::new("PCR_Extend", &command, 1, Repeat::Never)?;
     wire.run::<TpmPcrExtendResponse>(&command, deadline)
+        .map(drop)
+}
+
+/// Extends `pcr` by the hash of `data` in every active bank.
+pub(crate) fn event(
+    wire: &mut Wire,
+    pcr: PcrIndex,
+    data: &[u8],
+    deadline: &Deadline,
+) -> Result<(), TpmError> {
+    let encode = |error: tpm2_protocol::TpmError| TpmError::Encode {
+        command: "PCR_Event",
+        reason: error.to_string(),
+    };
+    let command = TpmPcrEventCommand {
+        handles: [TpmHandle::new(u32::from(pcr.get()))],
+        event_data: data.try_into().map_err(encode)?,
+    };
+    let command = Command::new("PCR_Event", &command, 1, Repeat::Never)?;
+    wire.run::<TpmPcrEventResponse>(&command, deadline)
         .map(drop)
 }
 

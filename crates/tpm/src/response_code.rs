@@ -72,6 +72,16 @@ impl ResponseCode {
         )
     }
 
+    /// Whether the policy of a key is not met: by the PCRs that the session asks for (PolicyPCR,
+    /// PolicyAuthorize), or because a PCR changed since (Sign).
+    pub(crate) fn is_policy_refusal(self, command: &str) -> bool {
+        match self.base() {
+            Some(TpmRcBase::PolicyFail | TpmRcBase::PcrChanged) => true,
+            Some(TpmRcBase::Value) => matches!(command, "PolicyPCR" | "PolicyAuthorize"),
+            _ => false,
+        }
+    }
+
     fn base(self) -> Option<TpmRcBase> {
         TpmRc::try_from(self.0).map(|code| code.base()).ok()
     }
@@ -125,6 +135,27 @@ mod tests {
             assert!(ResponseCode::new(code).is_nv_unreadable(), "{code:x}");
         }
         assert!(!ResponseCode::new(0x18b).is_nv_unreadable());
+    }
+
+    #[test]
+    fn knows_a_policy_that_is_not_met() {
+        for (code, command) in [
+            (0x1c4, "PolicyPCR"),
+            (0x1c4, "PolicyAuthorize"),
+            (0x99d, "Sign"),
+            (0x128, "Sign"),
+        ] {
+            assert!(
+                ResponseCode::new(code).is_policy_refusal(command),
+                "{code:x}"
+            );
+        }
+        for (code, command) in [(0x1c4, "Sign"), (0x1df, "Load"), (0x2db, "VerifySignature")] {
+            assert!(
+                !ResponseCode::new(code).is_policy_refusal(command),
+                "{code:x}"
+            );
+        }
     }
 
     #[test]

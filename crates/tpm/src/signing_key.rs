@@ -2,8 +2,14 @@
 //!
 //! It is a child of a storage key of the owner hierarchy, made by the TPM's random generator. What
 //! is kept on disk is its public part and its private part, which only this TPM can unwrap.
+//!
+//! A key that is bound to a [`KeyPolicy`] has no password that works: the TPM signs with it only
+//! in a session in which the PCRs have values that a provider of the policy approved.
 
+use portcullis_attestation::approval::Approval;
 use portcullis_attestation::jwk::PublicKey;
+use portcullis_attestation::key_policy::KeyPolicy;
+use tss_esapi::Context;
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
 use tss_esapi::handles::KeyHandle;
@@ -22,6 +28,7 @@ use tss_esapi::utils::TpmsContext;
 use crate::error::TpmError;
 use crate::library::{self, Library, failed, public_key};
 use crate::number::{joined, padded};
+use crate::policy_session;
 
 const CREATE: &str = "Create";
 const LOAD: &str = "Load";
@@ -56,19 +63,41 @@ impl KeyBlob {
     /// [`TpmError::Stack`] or [`TpmError::Decode`] if `public` is not the public area of a P-256
     /// key.
     pub fn public_key(&self) -> Result<PublicKey, TpmError> {
-        public_key(&Public::unmarshall(&self.public).map_err(|error| failed(LOAD, error))?)
+        public_key(&self.area()?)
+    }
+
+    /// The policy without which the TPM does nothing with the key; `None` if it does everything
+    /// with the empty password.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyBlob::public_key`].
+    pub fn policy(&self) -> Result<Option<[u8; 32]>, TpmError> {
+        let area = self.area()?;
+        let attributes = area.object_attributes();
+        if attributes.user_with_auth() || !attributes.admin_with_policy() {
+            return Ok(None);
+        }
+        Ok(area.auth_policy().value().try_into().ok())
+    }
+
+    fn area(&self) -> Result<Public, TpmError> {
+        Public::unmarshall(&self.public).map_err(|error| failed(LOAD, error))
     }
 }
 
-/// Makes a new key.
-pub(crate) fn create(library: &mut Library) -> Result<KeyBlob, TpmError> {
+/// Makes a new key, bound to `policy` if there is one.
+pub(crate) fn create(
+    library: &mut Library,
+    policy: Option<&KeyPolicy>,
+) -> Result<KeyBlob, TpmError> {
     let creating = |error| failed(CREATE, error);
     let parent = storage_key(library)?;
     let made = library
         .context()
         .create(
             parent,
-            template().map_err(creating)?,
+            template(policy).map_err(creating)?,
             None,
             None,
             None,
@@ -82,12 +111,20 @@ pub(crate) fn create(library: &mut Library) -> Result<KeyBlob, TpmError> {
     })
 }
 
-/// Signs a SHA-256 `digest` with `key`, whose context is kept in `saved` between calls.
+/// Loads `key`, to see whether the TPM takes it.
+pub(crate) fn probe(library: &mut Library, key: &KeyBlob) -> Result<(), TpmError> {
+    let handle = load(library, key)?;
+    library.flush(handle)
+}
+
+/// Signs a SHA-256 `digest` with `key`, whose context is kept in `saved` between calls. A key that
+/// is bound needs the policy it is bound to and an approval.
 pub(crate) fn sign(
     library: &mut Library,
     saved: &mut Option<TpmsContext>,
     key: &KeyBlob,
     digest: [u8; 32],
+    approval: Option<(&KeyPolicy, &Approval)>,
 ) -> Result<[u8; 64], TpmError> {
     let signing = |error| failed(SIGN, error);
     let handle = library.reload(saved, |library| load(library, key))?;
@@ -99,11 +136,22 @@ pub(crate) fn sign(
     })
     .map_err(signing)?;
     let digest = Digest::try_from(digest.as_slice()).map_err(signing)?;
-    let signature = library
-        .context()
-        .sign(handle, digest, SignatureScheme::Null, no_ticket)
-        .map_err(signing)?;
+    let sign = |context: &mut Context| {
+        context
+            .sign(
+                handle,
+                digest.clone(),
+                SignatureScheme::Null,
+                no_ticket.clone(),
+            )
+            .map_err(signing)
+    };
+    let signature = match approval {
+        None => sign(library.context()),
+        Some((policy, approval)) => policy_session::run(library, policy, approval, sign),
+    };
     library.flush(handle)?;
+    let signature = signature?;
     let Signature::EcDsa(signature) = signature else {
         let reason = "a signature other than ECDSA".to_owned();
         return Err(TpmError::Decode {
@@ -165,19 +213,27 @@ fn storage_template() -> tss_esapi::Result<Public> {
         .build()
 }
 
-fn template() -> tss_esapi::Result<Public> {
+fn template(policy: Option<&KeyPolicy>) -> tss_esapi::Result<Public> {
+    // Bound: neither to sign nor to certify or change the key is a password enough.
+    let is_bound = policy.is_some();
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
         .with_fixed_parent(true)
         .with_sensitive_data_origin(true)
-        .with_user_with_auth(true)
+        .with_user_with_auth(!is_bound)
+        .with_admin_with_policy(is_bound)
         .with_no_da(true)
         .with_sign_encrypt(true)
         .build()?;
+    let auth_policy = match policy {
+        Some(policy) => Digest::try_from(policy.digest().as_slice())?,
+        None => Digest::default(),
+    };
     PublicBuilder::new()
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes)
+        .with_auth_policy(auth_policy)
         .with_ecc_parameters(
             PublicEccParametersBuilder::new()
                 .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))

@@ -2,9 +2,11 @@
 
 mod anchor;
 
+use portcullis_attestation::approval::Approval;
 use portcullis_attestation::attest::SignedAttest;
 use portcullis_attestation::clock::ClockInfo;
 use portcullis_attestation::jwk::PublicKey;
+use portcullis_attestation::key_policy::KeyPolicy;
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
 use portcullis_attestation::tag::NV_INDEX;
 use portcullis_attestation::tag::slot::{self, COUNTER_ATTRIBUTES, COUNTER_INDEX};
@@ -152,6 +154,21 @@ impl Tpm {
         reading::extend(&mut self.wire, pcr, bank, digest, deadline)
     }
 
+    /// Extends one PCR by the hash of `data` in every bank. Not repeated if the connection breaks
+    /// under it.
+    ///
+    /// # Errors
+    ///
+    /// If `data` is longer than 1024 bytes, or the TPM refuses.
+    pub fn measure(
+        &mut self,
+        pcr: PcrIndex,
+        data: &[u8],
+        deadline: &Deadline,
+    ) -> Result<(), TpmError> {
+        reading::event(&mut self.wire, pcr, data, deadline)
+    }
+
     /// Makes EK and AK and tells who this TPM is.
     ///
     /// # Errors
@@ -196,25 +213,45 @@ impl Tpm {
             .certify(&mut self.wire, ak_name, nv, qualifying_data, deadline)
     }
 
-    /// Makes a new signing key.
+    /// Makes a new signing key, bound to `policy` if there is one.
     ///
     /// # Errors
     ///
     /// If the owner hierarchy has a password, or the TPM cannot be reached.
-    pub fn create_signing_key(&mut self, deadline: &Deadline) -> Result<KeyBlob, TpmError> {
-        signing_key::create(&mut self.library(deadline)?)
+    pub fn create_signing_key(
+        &mut self,
+        policy: Option<&KeyPolicy>,
+        deadline: &Deadline,
+    ) -> Result<KeyBlob, TpmError> {
+        signing_key::create(&mut self.library(deadline)?, policy)
     }
 
-    /// Signs a SHA-256 digest: ECDSA, r and s of 32 bytes each.
+    /// Sees whether the TPM takes a signing key, whatever it asks for before it signs with it.
     ///
     /// # Errors
     ///
     /// [`TpmError::Run`] with TPM_RC_INTEGRITY if another TPM made the key or this one was
     /// cleared; and the failures of the way to the TPM.
+    pub fn probe_signing_key(
+        &mut self,
+        key: &KeyBlob,
+        deadline: &Deadline,
+    ) -> Result<(), TpmError> {
+        signing_key::probe(&mut self.library(deadline)?, key)
+    }
+
+    /// Signs a SHA-256 digest: ECDSA, r and s of 32 bytes each. A key that is bound needs the
+    /// policy it is bound to, and an approval of the state that the PCRs are in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tpm::probe_signing_key`]; [`TpmError::is_withheld`] if the PCRs are not in the state
+    /// that was approved.
     pub fn sign(
         &mut self,
         key: &KeyBlob,
         digest: [u8; 32],
+        approval: Option<(&KeyPolicy, &Approval)>,
         deadline: &Deadline,
     ) -> Result<[u8; 64], TpmError> {
         let mut library = self.library(deadline)?;
@@ -223,7 +260,7 @@ impl Tpm {
             .take()
             .filter(|(of, _)| of == key)
             .map(|(_, context)| context);
-        let signature = signing_key::sign(&mut library, &mut saved, key, digest);
+        let signature = signing_key::sign(&mut library, &mut saved, key, digest, approval);
         self.signing_key = saved.map(|context| (key.clone(), context));
         signature
     }

@@ -125,6 +125,11 @@ impl Host {
 
     /// Enrolls the node, approves what it booted, and attests it.
     pub(crate) fn approve(&self) -> Outcome {
+        self.approve_with(self.reference_key)
+    }
+
+    /// The same with the reference key `seed`.
+    pub(crate) fn approve_with(&self, seed: u8) -> Outcome {
         let enrolled = self.called(&Enroll {})?;
         let jwk = TrustedKey::from_value(&Value::Object(enrolled.verdict_key))
             .doing("read the verdict key")?;
@@ -148,7 +153,7 @@ impl Host {
                 ak_name: TpmName::parse(&captured.ak_name).unwrap(),
             }],
         };
-        let document = reference.sign(&mut key(self.reference_key)).unwrap();
+        let document = reference.sign(&mut key(seed)).unwrap();
         fs::write("/etc/portcullis/reference.d/approved.jws", document)
             .doing("write reference values")?;
         self.called(&portcullis_client::method::Attest {}).map(drop)
@@ -321,7 +326,7 @@ impl Host {
         fs::write(TPM_DROP_IN, toml).doing("name the TPM")
     }
 
-    fn pin(&self, name: &str, key_use: KeyUse, key: &SoftwareKey) -> Outcome {
+    pub(crate) fn pin(&self, name: &str, key_use: KeyUse, key: &SoftwareKey) -> Outcome {
         write_jwk(name, &TrustedKey::new(key.public_key().clone(), key_use))
     }
 }

@@ -7,6 +7,7 @@ use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::hex;
 use crate::pcr::{PcrIndex, PcrValues};
+use crate::quarantine;
 use crate::reference::{BootState, EventRules, ImaRules, Reference, UnknownFile};
 use crate::trust::ClaimValue;
 
@@ -88,7 +89,11 @@ impl<'a> Comparison<'a> {
                 None => self.not_quoted.push(pcr),
                 Some(found) if found == value => {}
                 Some(found) => self.differing.push(Finding::new(
-                    "pcr-mismatch",
+                    if quarantine::is_marked(bank, value, found) {
+                        "host-quarantined"
+                    } else {
+                        "pcr-mismatch"
+                    },
                     format!("PCR {pcr} ({bank})"),
                     format!("{} of boot state '{}'", hex::encode(value), self.state.name),
                     hex::encode(found),

@@ -2,6 +2,7 @@
 
 use portcullis_attestation::hex;
 use portcullis_attestation::pcr::{PcrSelection, PcrValues};
+use portcullis_attestation::quarantine;
 use portcullis_attestation::verdict::PcrClaim;
 
 use crate::{Code, Refusal, quote};
@@ -34,9 +35,14 @@ pub(super) fn refusals(node: &str, attested: &PcrClaim, live: &PcrValues) -> Vec
         .flat_map(PcrValues::iter)
         .filter_map(|(index, expected)| {
             let found = covered.value(index).unwrap_or_default();
+            let code = if quarantine::is_marked(bank, expected, found) {
+                Code::HostQuarantined
+            } else {
+                Code::PcrDrift
+            };
             (found != expected).then(|| {
                 Refusal::new(
-                    Code::PcrDrift,
+                    code,
                     format!("node {node} PCR {index} ({bank})"),
                     format!("{} as attested", hex::encode(expected)),
                     hex::encode(found),
@@ -44,6 +50,8 @@ pub(super) fn refusals(node: &str, attested: &PcrClaim, live: &PcrValues) -> Vec
             })
         })
         .collect();
+    // What the operator did on purpose comes before what else there is.
+    drifted.sort_by_key(|refusal| refusal.code != Code::HostQuarantined);
     if drifted.is_empty() {
         drifted.push(Refusal::new(
             Code::PcrDrift,

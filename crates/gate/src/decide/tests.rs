@@ -29,6 +29,7 @@ use crate::{
 mod carriers;
 mod permit;
 mod table;
+mod withheld;
 
 const NOW: u64 = 1_795_290_500;
 const ISSUED: u64 = 1_795_290_484;
@@ -172,6 +173,7 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
             max_verdict_age: Duration::from_secs(600),
             clock_skew: Duration::from_secs(5),
             required: vec![Claim::Executables, Claim::Hardware],
+            boot_fuse: false,
             require_tags: Requirement::default(),
             namespace_require_tags: Vec::new(),
         },
@@ -184,6 +186,7 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
         claims: verdict::claims(&terms(), &appraisal(&pcrs, tag_pin)).expect("a state"),
         snapshot: Snapshot {
             verdict: None,
+            withheld: Vec::new(),
             tag_document: document,
             live: LiveState {
                 boot_id: boot_id.clone(),
@@ -191,6 +194,7 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
                 restart_count: 0,
                 pcrs,
                 tag: slot,
+                boot_fuse: None,
             },
         },
         moment: Moment {

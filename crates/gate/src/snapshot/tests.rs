@@ -34,6 +34,32 @@ fn an_answer_reads_back() {
 }
 
 #[test]
+fn reasons_and_boot_fuse_read_back_where_they_are() {
+    let mut value = answer();
+    value["live"]["boot_fuse"] = json!("ab".repeat(32));
+    value["withheld"] = json!([
+        {"code": "pcr-mismatch", "subject": "PCR 7", "expected": "a", "found": "b"},
+    ]);
+    let snapshot = Snapshot::from_json(&value).expect("well formed");
+    assert_eq!(snapshot.to_json(), value);
+    assert_eq!(snapshot.live.boot_fuse, Some(vec![0xab; 32]));
+
+    // A fuse that is empty is another thing than none.
+    value["live"]["boot_fuse"] = json!("");
+    let snapshot = Snapshot::from_json(&value).expect("well formed");
+    assert_eq!(snapshot.live.boot_fuse, Some(Vec::new()));
+    value["live"]["boot_fuse"] = Value::Null;
+    value["withheld"] = Value::Null;
+    let snapshot = Snapshot::from_json(&value).expect("well formed");
+    assert_eq!((snapshot.live.boot_fuse, snapshot.withheld), (None, vec![]));
+
+    let reason = json!({"code": "x", "subject": "", "expected": "", "found": ""});
+    value["withheld"] = json!(vec![reason; 1000]);
+    let snapshot = Snapshot::from_json(&value).expect("well formed");
+    assert_eq!(snapshot.withheld.len(), super::REASON_LIMIT);
+}
+
+#[test]
 fn what_may_be_absent_may_also_be_null() {
     let mut value = answer();
     let object = value.as_object_mut().expect("object");
@@ -43,6 +69,32 @@ fn what_may_be_absent_may_also_be_null() {
     let snapshot = Snapshot::from_json(&value).expect("well formed");
     assert_eq!((&snapshot.verdict, &snapshot.tag_document), (&None, &None));
     assert_eq!(snapshot.live.tag, None);
+}
+
+#[test]
+fn malformed_reasons_and_fuses_are_named() {
+    for (member, bad, named) in [
+        ("withheld", json!("x"), "/withheld"),
+        ("withheld", json!([{}]), "/code"),
+        ("withheld", json!([{"code": 5}]), "/code"),
+        (
+            "withheld",
+            json!([{"code": "x", "subject": "y"}]),
+            "/expected",
+        ),
+        ("boot_fuse", json!(5), "/boot_fuse"),
+        ("boot_fuse", json!("AB"), "/boot_fuse"),
+        ("boot_fuse", json!("abc"), "/boot_fuse"),
+    ] {
+        let mut value = answer();
+        if member == "withheld" {
+            value[member] = bad;
+        } else {
+            value["live"][member] = bad;
+        }
+        let refused = Snapshot::from_json(&value).expect_err("malformed");
+        assert_eq!(refused.pointer, named);
+    }
 }
 
 #[test]

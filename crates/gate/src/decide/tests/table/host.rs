@@ -1,5 +1,8 @@
 //! What is wrong with the host since the verdict.
 
+use portcullis_attestation::quarantine;
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 pub(super) const CASES: &[Case] = &[
@@ -51,6 +54,49 @@ pub(super) const CASES: &[Case] = &[
         },
         Code::PcrDrift,
         "9c9c9c9c9c9c",
+    ),
+    (
+        "the host was put into quarantine",
+        launch,
+        |it| {
+            let mark = quarantine::digest(HashAlg::Sha256).expect("a digest");
+            let old = it.snapshot.live.pcrs.value(pcr(7)).expect("PCR 7").to_vec();
+            let new = Sha256::digest([old, mark].concat()).to_vec();
+            it.snapshot.live.pcrs.insert(pcr(7), new).expect("32 bytes");
+        },
+        Code::HostQuarantined,
+        "",
+    ),
+    (
+        "the TPM lost the fuse",
+        launch,
+        |it| it.snapshot.live.boot_fuse = Some(Vec::new()),
+        Code::BootFuseBlown,
+        "nothing",
+    ),
+    (
+        "the fuse is that of another verdict",
+        launch,
+        |it| it.snapshot.live.boot_fuse = Some(vec![0x9c; 32]),
+        Code::BootFuseBlown,
+        "9c9c9c9c9c9c",
+    ),
+    (
+        "the fuse is cut",
+        launch,
+        |it| {
+            let hash = Sha256::digest(it.token());
+            it.snapshot.live.boot_fuse = Some(hash.as_slice()[..31].to_vec());
+        },
+        Code::BootFuseBlown,
+        "",
+    ),
+    (
+        "there is no fuse and the policy asks for one",
+        launch,
+        |it| it.policy.boot_fuse = true,
+        Code::BootFuseBlown,
+        "no such NV index",
     ),
     (
         "a PCR was extended and the verdict holds no values",

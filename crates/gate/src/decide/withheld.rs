@@ -1,0 +1,36 @@
+//! Why the agent has no verdict: its verifier gave none, or its TPM did not sign one.
+//!
+//! What the agent says about that is not signed. It only ever adds words to a refusal that comes
+//! anyway, so it need not be.
+
+use crate::snapshot::Reason;
+use crate::{Code, Refusal, Refusals};
+
+/// The refusal of a launch for which there is no verdict but `reasons`; `None` without a reason.
+///
+/// First comes what the operator has to know first: that the host is in quarantine, or else that
+/// the verdict is withheld.
+pub(super) fn refusals(node: &str, reasons: &[Reason]) -> Option<Refusals> {
+    let first = reasons.first()?;
+    let mut refusals: Vec<Refusal> = reasons.iter().filter_map(refusal).collect();
+    let head = [Code::HostQuarantined, Code::VerdictWithheld]
+        .into_iter()
+        .find_map(|code| refusals.iter().position(|refusal| refusal.code == code));
+    let head = match head {
+        Some(position) => refusals.remove(position),
+        None => Refusal::new(
+            Code::VerdictWithheld,
+            format!("verdict of node {node}"),
+            "one, of a host in an approved state",
+            format!("none: {} {}", first.code, first.subject),
+        ),
+    };
+    refusals.insert(0, head);
+    Refusals::from_vec(refusals)
+}
+
+/// The reason as a refusal; `None` if a newer agent gave it a code that is not known here.
+fn refusal(reason: &Reason) -> Option<Refusal> {
+    Code::from_name(&reason.code)
+        .map(|code| Refusal::new(code, &reason.subject, &reason.expected, &reason.found))
+}
