@@ -1,5 +1,6 @@
 //! `portcullis tag`
 
+mod import;
 mod issue;
 mod provision;
 mod request;
@@ -15,6 +16,7 @@ use crate::report::Report;
 /// What can be done with asset tags.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TagCommand {
+    Import(import::ImportArguments),
     Issue(issue::IssueArguments),
     Provision(provision::ProvisionArguments),
     Request(request::RequestArguments),
@@ -23,6 +25,7 @@ pub(crate) enum TagCommand {
 
 pub(crate) fn run(command: &TagCommand) -> Result<Report, Failure> {
     match command {
+        TagCommand::Import(arguments) => import::run(arguments),
         TagCommand::Issue(arguments) => issue::run(arguments),
         TagCommand::Provision(arguments) => provision::run(arguments),
         TagCommand::Request(arguments) => request::run(arguments),

@@ -4,8 +4,12 @@
 //! or `notin` holds where the tag is absent, exactly as a label selector does. The decision asks
 //! for a verified asset tag before it looks at any term, so a host without one never profits.
 //!
+//! Whatever Kubernetes reads is read here, with the same meaning. The other way round there is one
+//! gap: Kubernetes refuses a set that ends in an even number of commas, `(a,,)`, which is read here
+//! as what `(a,)` is.
+//!
 //! # Source
-//! Kubernetes, "Labels and Selectors", and the limits of its label syntax.
+//! Kubernetes, "Labels and Selectors", and `labels.Parse` of k8s.io/apimachinery.
 
 mod parse;
 

@@ -54,8 +54,11 @@ pub(crate) struct IssueArguments {
     #[arg(long, value_name = "NUMBER", requires = "tpm", value_parser = clap::value_parser!(u64).range(1..))]
     counter: Option<u64>,
     /// One tag; the grammar is that of Kubernetes labels.
-    #[arg(long = "tag", value_name = "KEY=VALUE", required = true, value_parser = pair)]
+    #[arg(long = "tag", value_name = "KEY=VALUE", required_unless_present = "imported", value_parser = pair)]
     tags: Vec<(String, String)>,
+    /// Tags that 'tag import' took over, beside those given with '--tag'.
+    #[arg(long = "tags", id = "imported", value_name = "FILE")]
+    imported: Option<PathBuf>,
     /// Where the host stands, in degrees.
     #[arg(long, value_name = "LAT,LON", value_parser = location, allow_hyphen_values = true)]
     location: Option<Location>,
@@ -86,7 +89,11 @@ enum IssueError {
 }
 
 pub(crate) fn run(arguments: &IssueArguments) -> Result<Report, Failure> {
-    let tags = unique(&arguments.tags).map_err(Failure::usage)?;
+    let mut pairs = arguments.tags.clone();
+    if let Some(path) = &arguments.imported {
+        pairs.extend(super::import::read(path)?);
+    }
+    let tags = unique(&pairs).map_err(Failure::usage)?;
     let (subject, counter) = about(arguments)?;
     let mut key = documents::private_key(&arguments.key)?;
     let kid = key.public_key().kid().to_string();

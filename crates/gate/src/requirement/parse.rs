@@ -113,11 +113,12 @@ fn values(symbols: &mut Symbols<'_>) -> Result<BTreeSet<String>, Malformed> {
 }
 
 fn bound(place: &Placed<'_>) -> Result<i64, Malformed> {
+    // The bound must be a value, too, as Kubernetes has it: so it has no sign.
     let number = match place.symbol {
-        Symbol::Word(text) => text.parse().ok(),
+        Symbol::Word(text) if is_label_text(text) => text.parse().ok(),
         _ => None,
     };
-    number.ok_or_else(|| place.instead_of("a whole number"))
+    number.ok_or_else(|| place.instead_of("a whole number, 0 or more"))
 }
 
 fn tag_name(place: &Placed<'_>) -> Result<String, Malformed> {

@@ -52,7 +52,9 @@ fn every_operator_holds_and_fails_where_it_should() {
         ("rack > 12", false),
         ("rack<13", true),
         ("rack<12", false),
-        ("rack>-1", true),
+        ("rack>0", true),
+        ("rack>012", false),
+        ("rack<013", true),
         ("country>1", false),
         ("site<1", false),
         ("country in (DE, FR), pool", true),
@@ -61,6 +63,61 @@ fn every_operator_holds_and_fails_where_it_should() {
     ] {
         assert_eq!(holds(text, &host), expected, "{text}");
     }
+}
+
+/// Selectors of Kubernetes' own tests (`TestSelectorParse`, `TestParserParse`) with what its parser
+/// makes of them.
+#[test]
+fn reads_what_kubernetes_reads() {
+    for text in [
+        "",
+        "x=a,y=b,z=c",
+        "x!=a,y=b",
+        "x=",
+        "x= ",
+        "x=,z= ",
+        "x= ,z= ",
+        "!x",
+        "x>1",
+        "x>1,z<5",
+        "x in (foo,,baz),y,z notin ()",
+        "x in (,)",
+        "x in (,a)",
+        "x in (a,,b)",
+        "x in (a,,,b)",
+        "in",
+        "in=foo",
+        "x notin (in,notin)",
+        "foo=notin",
+        "a\nin\t( b )",
+    ] {
+        Requirement::parse(text).expect(text);
+    }
+    for text in [
+        "x=a||y=b",
+        "x==a==b",
+        "!x=a",
+        "x<a",
+        "x,a,",
+        "x in a",
+        "x in (a",
+        "x in (b,,) c",
+        "x notin",
+        "x in (a b)",
+        "a/b/c",
+        "x=a/b",
+        "x y",
+        "x!",
+        "()",
+        "a,\u{0}",
+    ] {
+        complaint(text);
+    }
+    // The empty value is one like any other.
+    assert!(holds("x in (foo,,baz)", &[("x", "")]));
+    assert!(holds("x in (,a)", &[("x", "")]));
+    assert!(!holds("z notin ()", &[("z", "")]));
+    assert!(holds("z notin ()", &[]));
 }
 
 #[test]
@@ -96,6 +153,13 @@ fn complaints_name_the_column() {
         ("country=(", 9, "'('"),
         ("country=D!E", 10, "'!'"),
         ("rack>x", 6, "'x'"),
+        ("rack>-1", 6, "'-1'"),
+        ("rack<+1", 6, "'+1'"),
+        ("rack>", 6, "the end"),
+        ("rack<,pool", 6, "','"),
+        ("rack>=1", 6, "'='"),
+        ("rack===1", 7, "'='"),
+        ("pool in (a;b)", 10, "'a;b'"),
         ("rack>9223372036854775808", 6, "'9223372036854775808'"),
         ("-pool", 1, "'-pool'"),
         ("pool=a-", 6, "'a-'"),
@@ -171,7 +235,7 @@ fn term() -> impl Strategy<Value = String> {
                 "{key} {operator}{gap}({})",
                 values.join(" ,")
             )),
-        (word(), prop_oneof![Just("<"), Just(">")], any::<i64>())
+        (word(), prop_oneof![Just("<"), Just(">")], 0..=i64::MAX)
             .prop_map(|(key, operator, bound)| format!("{key}{operator}{bound}")),
     ]
 }
