@@ -7,7 +7,7 @@ use std::time::Instant;
 use portcullis_client::snapshot::PendingSnapshot;
 use portcullis_config::paths::SEEN;
 use portcullis_config::{Config, Demands, Mode};
-use portcullis_gate::record::{ConfigDigests, LaunchRecord, Operation};
+use portcullis_gate::record::{ConfigDigests, ContainerRecord, LaunchRecord, Operation};
 use portcullis_gate::{
     Code, Decision, Kind, LaunchRequest, RecordId, Refusal, Refusals, Unavailable, quote,
 };
@@ -33,10 +33,25 @@ pub(crate) fn run(
     begun: Instant,
 ) -> Result<Option<Refusals>, Refusals> {
     let deadline = begun.checked_add(arguments.deadline).unwrap_or(begun);
-    let state = state::parse(&state::receive(std::io::stdin().lock(), deadline)?)?;
-    let config = portcullis_config::load()?;
+    let mut early = Early {
+        id,
+        begun,
+        deadline,
+        node: None,
+        container: ContainerRecord {
+            namespace: arguments.namespace.clone().unwrap_or_default(),
+            ..ContainerRecord::default()
+        },
+    };
+    let input = state::receive(std::io::stdin().lock(), deadline);
+    let state = input
+        .and_then(|input| state::parse(&input))
+        .map_err(|refusal| early.recorded(refusal.into()))?;
+    early.container.id.clone_from(&state.id);
+    let config = portcullis_config::load().map_err(|faults| early.recorded(faults))?;
+    early.node = Some(config.node_name.clone());
     let snapshot = agent::ask(config.snapshot_deadline, deadline);
-    let bundle = Bundle::read(&state.bundle)?;
+    let bundle = Bundle::read(&state.bundle).map_err(|refusals| early.recorded(refusals))?;
     let launch = Launch {
         config: &config,
         state: &state,
@@ -60,8 +75,42 @@ pub(crate) fn run(
             record.profile = Some(demands.effective.profile.clone());
             launch.judge(&demands, snapshot, &mut record)
         });
-    record.latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    record.latency_us = micros_since(begun);
     launch.conclude(judged, record)
+}
+
+/// What is known before container and settings could be read.
+struct Early {
+    id: RecordId,
+    begun: Instant,
+    deadline: Instant,
+    node: Option<String>,
+    container: ContainerRecord,
+}
+
+// === impl Early ===
+
+impl Early {
+    /// Has the refusal recorded as far as that is possible: it stands in any case, and its line is
+    /// in the system log. Settings that cannot be read leave the mode open, so nothing is excused.
+    fn recorded(&self, refusals: Refusals) -> Refusals {
+        let node = self.node.clone().or_else(host_name).unwrap_or_default();
+        let container = self.container.clone();
+        let mut record = LaunchRecord::new(self.id, Operation::Hook, node, container);
+        record.latency_us = micros_since(self.begun);
+        let _best_effort = agent::keep(&record.refused(&refusals, false), self.deadline);
+        refusals
+    }
+}
+
+/// The host's name, where the settings do not tell the node's.
+fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What is known about the container and its host.

@@ -300,6 +300,7 @@ mod needs_swtpm {
                 bundle.starts()?;
             }
             refuses_what_is_not_hardened(&node, &bundle)?;
+            records_what_it_cannot_judge(&node, &bundle)?;
             refuses_a_tag_that_is_not_met(&bundle)?;
             refuses_a_drifted_host(&node, &bundle)?;
             bundle.write_hardened(&bundle.config("createRuntime")?)?;
@@ -341,6 +342,31 @@ mod needs_swtpm {
         privileged["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_ADMIN"]);
         bundle.write(privileged.to_string().as_bytes())?;
         bundle.is_refused("capability-excess").map(drop)
+    }
+
+    /// A refusal is in the ledger even if nothing is known but the container's id.
+    fn records_what_it_cannot_judge(node: &Node, bundle: &Bundle) -> Outcome {
+        const SETTINGS: &str = "/etc/portcullis/portcullis.toml";
+        let recorded = |refusal: &Refusal| {
+            let asked = ["explain", &refusal.reference, "--output", "json"];
+            let explained = node.portcullis(&asked)?.success()?;
+            let record: Value = serde_json::from_str(&explained).doing("parse the record")?;
+            expect(
+                "container",
+                "\"hooked\"",
+                &record["container"]["id"].to_string(),
+            )?;
+            expect("decision", "\"fault\"", &record["decision"].to_string())
+        };
+        bundle.write_hardened(&bundle.config("createRuntime")?)?;
+        fs::rename(SETTINGS, "/etc/portcullis/settings.aside").doing("take the settings away")?;
+        let refusal = bundle.is_refused("config-missing");
+        fs::rename("/etc/portcullis/settings.aside", SETTINGS).doing("put the settings back")?;
+        recorded(&refusal?)?;
+        // The runtime has read its configuration when the hook finds another one.
+        let state = state(Path::new("/nowhere"));
+        let refused = hook(&[], &state)?;
+        recorded(&Refusal::find(&refused.stderr)?)
     }
 
     fn refuses_a_tag_that_is_not_met(bundle: &Bundle) -> Outcome {
