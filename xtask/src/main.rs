@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod compatibility;
 mod demo;
 mod keylime;
 mod layout;
@@ -66,7 +67,8 @@ enum Task {
     ///
     /// Builds the guest from Debian packages below `target/vm`, which takes the network and some
     /// 2 GiB, and keeps it for the next time; runs it in software under QEMU, a minute or two for
-    /// each boot. Logs of the last boots stay in `target/vm/boots`.
+    /// each boot. Logs of the last boots stay in `target/vm/boots`. A run of all scenarios with the
+    /// programs as shipped writes its part of `docs/compatibility.md`.
     Vm(vm::Arguments),
 }
 

@@ -3,14 +3,14 @@
 //! The tests are built once, here, and run in worlds whose root file system is that of another
 //! Debian release; so this machine's libraries must be no newer than the oldest of them.
 
-mod release;
-mod results;
+pub(crate) mod release;
+pub(crate) mod results;
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::compatibility;
 use crate::packages;
 use crate::privilege;
 use crate::programs;
@@ -22,10 +22,8 @@ use crate::workspace::Workspace;
 use release::Release;
 use results::{Column, Results};
 
-/// Where the table goes, below the root of the workspace.
-const DOCUMENT: &str = "docs/compatibility.md";
 /// The suites all of whose tests run in worlds; others would run on this machine's own programs.
-const SUITES: [&str; 12] = [
+pub(crate) const SUITES: [&str; 12] = [
     "shim_bootstrap",
     "runtime_calls",
     "task_execs",
@@ -90,11 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     let table = results::table(&columns);
     screen::print(&table);
     if all && !arguments.ours && arguments.filter.is_none() {
-        let document = workspace.root.join(DOCUMENT);
-        fs::write(&document, results::document(&table)).map_err(|source| Failed::File {
-            deed: format!("write '{}'", document.display()),
-            source,
-        })?;
+        compatibility::write_matrix(&workspace.root, &results::document(&table))?;
     }
     let counts = columns.iter().map(|column| column.results.counts());
     let (passed, failed) = counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));

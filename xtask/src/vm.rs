@@ -7,17 +7,20 @@
 //! and whether what was claimed holds is decided here, outside.
 
 mod disk;
+mod document;
 mod machine;
 mod product;
 mod report;
 mod results;
 mod root;
 mod scenario;
+mod suites;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use crate::compatibility;
 use crate::packages;
 use crate::programs;
 use crate::screen;
@@ -35,7 +38,8 @@ use scenario::{Lab, Scenario};
 #[command(after_help = "\
 Examples:
   cargo xtask vm
-  cargo xtask vm reboot --keep
+  cargo xtask vm trusted --keep
+  cargo xtask vm cgroups --reuse
   cargo xtask vm --boot-limit 900 --output json | jq '.[] | select(.ok | not)'")]
 pub(crate) struct Arguments {
     /// Only these scenarios, and the first where they need the host that it enrolls
@@ -47,9 +51,15 @@ pub(crate) struct Arguments {
     /// Longest time for one boot, from power on to power off, in seconds
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(30..=7200))]
     boot_limit: u32,
+    /// Run all tests of the suites, which takes hours
+    #[arg(long)]
+    all_suites: bool,
     /// Leave the machine, with its disk and its TPM, in target/vm/machine
     #[arg(long)]
     keep: bool,
+    /// Boot the machine that an earlier run has left, as it is, in place of a new one
+    #[arg(long)]
+    reuse: bool,
     /// How to print the outcome: lines for people, or a JSON array of
     /// `{scenario, claim, observed, ok}`
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -68,9 +78,8 @@ enum Output {
 /// Builds what is not built, boots, and says what held; success means that all did.
 pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     if std::env::consts::ARCH != "x86_64" {
-        return Err(Failed::Missing(
-            "the guest is an x86-64 one; no other can be built".to_owned(),
-        ));
+        let needed = "the guest is an x86-64 one; no other can be built";
+        return Err(Failed::Missing(needed.to_owned()));
     }
     let workspace = Workspace::find()?;
     timed("Debian packages", packages::provide_for_vm)?;
@@ -88,44 +97,66 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     })?;
     let product = Product::find(&workspace, &programs)?;
     let root = timed("root folder of the guest", || Root::provide(&vm))?;
-    let disk = timed("disk of the guest", || disk::provide(&vm, &root, &product))?;
     let images = vm.join("images.tar");
     timed("images of the containers", || {
         let lab = programs::build_lab(&workspace)?;
         step::run(Command::new(lab).arg("images").arg(&images))
     })?;
     let folder = vm.join("machine");
-    let lab = Lab {
-        machine: timed("a new machine", || {
+    let machine = if arguments.reuse {
+        Machine::open(&folder, arguments.boot_limit)?
+    } else {
+        let disk = timed("disk of the guest", || disk::provide(&vm, &root, &product))?;
+        timed("a new machine", || {
             Machine::make(&folder, &disk, arguments.boot_limit)
-        })?,
+        })?
+    };
+    let lab = Lab {
+        machine,
         images,
         boots: vm.join("boots"),
+        workspace,
+        programs,
+        all_suites: arguments.all_suites,
     };
-    let mut report = Report::default();
-    let mut broken = false;
-    for scenario in Scenario::plan(&arguments.scenario) {
-        let done = timed(&format!("boot '{scenario}'"), || {
-            scenario.run(&lab, &mut report)
-        });
-        if let Err(failed) = done {
-            report.check(
-                scenario,
-                "the guest boots and powers off",
-                false,
-                &failed.to_string(),
-            );
-            broken = true;
-            // The boots after it need the host as it would have left it.
-            break;
-        }
-    }
-    if arguments.keep {
+    let report = boots(&lab, &Scenario::plan(&arguments.scenario, arguments.reuse));
+    if arguments.keep || arguments.reuse {
         screen::say(&format!("the machine is left in '{}'", folder.display()));
     } else {
         root::remove(&[&folder])?;
     }
-    match arguments.output {
+    let standard = arguments.programs.is_none() && !arguments.reuse;
+    if arguments.scenario.is_empty() && standard && report.is_whole() {
+        let text = document::of(&root, &report)?;
+        compatibility::write_guest(&lab.workspace.root, &text)?;
+    }
+    show(&report, arguments.output);
+    if report.all_held() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let boots = lab.boots.display();
+    screen::say(&format!("logs of the boots are in '{boots}'"));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Boots the machine once for each scenario.
+fn boots(lab: &Lab, plan: &[Scenario]) -> Report {
+    let mut report = Report::default();
+    for scenario in plan {
+        let done = timed(&format!("boot '{scenario}'"), || {
+            scenario.run(lab, &mut report)
+        });
+        if let Err(failed) = done {
+            report.did_not_boot(*scenario, &failed.to_string());
+            // The boots after it need the host as it would have left it.
+            break;
+        }
+    }
+    report
+}
+
+fn show(report: &Report, output: Output) {
+    match output {
         Output::Text => {
             screen::print(report.text().trim_end());
             let (held, not) = report.counts();
@@ -133,14 +164,4 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
         }
         Output::Json => screen::print(&format!("{:#}", report.json())),
     }
-    let good = report.all_held() && !broken;
-    if !good {
-        let boots = lab.boots.display();
-        screen::say(&format!("logs of the boots are in '{boots}'"));
-    }
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

@@ -79,6 +79,12 @@ impl Results {
         })
     }
 
+    /// Each group: its name, how many tests passed, and which failed.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&str, usize, &[String])> {
+        let groups = self.groups.iter();
+        groups.map(|(name, group)| (name.as_str(), group.passed, group.failed.as_slice()))
+    }
+
     /// Whether no test was run.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()

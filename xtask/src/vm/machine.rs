@@ -64,6 +64,21 @@ impl Machine {
         Ok(machine)
     }
 
+    /// The machine that an earlier run has left in `folder`.
+    pub(super) fn open(folder: &Path, limit_s: u32) -> Outcome<Self> {
+        let machine = Self {
+            folder: folder.to_path_buf(),
+            limit_s,
+        };
+        if machine.disk().is_file() {
+            return Ok(machine);
+        }
+        let folder = folder.display();
+        Err(Failed::Missing(format!(
+            "no machine is left in '{folder}'; '--keep' leaves one"
+        )))
+    }
+
     fn disk(&self) -> PathBuf {
         self.folder.join("disk.img")
     }
@@ -120,8 +135,9 @@ impl Machine {
     }
 
     /// Boots it with the files of `job` on its third disk, waits until it has powered itself off,
-    /// and returns what came back, kept in `job`'s folder `results`.
-    pub(super) fn boot(&self, job: &Path) -> Outcome<Results> {
+    /// and returns what came back, kept in `job`'s folder `results`. It may take `patience` times
+    /// the limit of one boot.
+    pub(super) fn boot(&self, job: &Path, patience: u32) -> Outcome<Results> {
         let mut pack = Command::new("tar");
         pack.arg("--create")
             .arg("--file")
@@ -133,7 +149,7 @@ impl Machine {
         let serial = job.join("serial.txt");
         {
             let mut tpm = Tpm::start(&self.folder)?;
-            self.run(&serial)?;
+            self.run(&serial, self.limit_s.saturating_mul(patience))?;
             tpm.end()?;
         }
         let mut unpack = Command::new("tar");
@@ -142,14 +158,21 @@ impl Machine {
             let serial = serial.display();
             Failed::Missing(format!("no results came back ({failed}); see '{serial}'"))
         })?;
-        Ok(Results::of(job.join("results")))
+        let results = job.join("results");
+        if results.is_dir() {
+            return Ok(Results::of(results));
+        }
+        let serial = serial.display();
+        Err(Failed::Missing(format!(
+            "the guest went off without results; see '{serial}'"
+        )))
     }
 
     /// Runs QEMU to the end. Never with KVM: it may be there and not work, and a guest in software
     /// is the same everywhere.
-    fn run(&self, serial: &Path) -> Outcome {
+    fn run(&self, serial: &Path, limit_s: u32) -> Outcome {
         let mut qemu = Command::new("timeout");
-        qemu.args(["--kill-after=5", &self.limit_s.to_string()]);
+        qemu.args(["--kill-after=5", &limit_s.to_string()]);
         qemu.args(["qemu-system-x86_64", "-machine", "q35,smm=on"])
             .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
             .args(["-m", "2048", "-smp", "2"])
@@ -198,9 +221,8 @@ impl Machine {
         match status.code() {
             Some(0) => Ok(()),
             Some(TIMED_OUT) => Err(Failed::Missing(format!(
-                "the guest did not power off within {} s; see '{serial}'; a busy machine needs a \
-                 longer '--boot-limit'",
-                self.limit_s
+                "the guest did not power off within {limit_s} s; see '{serial}'; a busy machine \
+                 needs a longer '--boot-limit'"
             ))),
             _ => Err(Failed::Ended {
                 line: format!("qemu-system-x86_64 (see '{serial}')"),

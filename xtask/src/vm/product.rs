@@ -11,6 +11,14 @@ use crate::workspace::Workspace;
 /// Says what goes where.
 const TABLE: &str = "packaging/README.md";
 
+/// Our programs.
+pub(super) const PROGRAMS: [&str; 4] = [
+    "containerd-shim-portcullis-v1",
+    "portcullis",
+    "portcullis-agent",
+    "portcullis-hook",
+];
+
 /// One file and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
@@ -113,7 +121,7 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{PROGRAMS, read};
 
     #[test]
     fn the_table_names_all_programs_and_the_unit() {
@@ -129,6 +137,9 @@ mod tests {
             "/etc/containerd/conf.d/portcullis.toml",
         ] {
             assert!(places.contains(&place), "{place} is not in {places:?}");
+        }
+        for program in PROGRAMS {
+            assert!(items.iter().any(|item| item.name == program), "{program}");
         }
         let drop_in = items
             .iter()

@@ -19,6 +19,7 @@ struct Check {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Report {
     checks: Vec<Check>,
+    broken: bool,
 }
 
 // === impl Report ===
@@ -32,6 +33,17 @@ impl Report {
             observed: observed.trim().replace('\n', " / "),
             ok,
         });
+    }
+
+    /// Notes that a boot came to nothing.
+    pub(super) fn did_not_boot(&mut self, scenario: Scenario, why: &str) {
+        self.broken = true;
+        self.check(scenario, "the guest boots and powers off", false, why);
+    }
+
+    /// Whether no boot came to nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.broken
     }
 
     /// How many claims held, and how many did not.
@@ -74,6 +86,20 @@ impl Report {
             })
             .collect()
     }
+
+    /// A Markdown table.
+    pub(super) fn table(&self) -> String {
+        let mut text = "| scenario | claim | held |\n| --- | --- | --- |\n".to_owned();
+        for check in &self.checks {
+            let held = if check.ok {
+                "yes".to_owned()
+            } else {
+                format!("**no**: {}", check.observed.replace('|', "\\|"))
+            };
+            let _written = writeln!(text, "| {} | {} | {held} |", check.scenario, check.claim);
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -93,5 +119,7 @@ mod tests {
         assert!(text.contains("ok     trusted: it starts\n"), "{text}");
         assert!(text.contains("observed: it / started"), "{text}");
         assert_eq!(report.json()[1]["ok"], false);
+        let row = "| reboot | it is refused | **no**: it / started |";
+        assert!(report.table().contains(row));
     }
 }

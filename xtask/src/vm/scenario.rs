@@ -1,18 +1,22 @@
 //! What is done with the guest: each scenario is one boot.
 
+mod cgroups;
 mod command_line;
 mod reboot;
+mod suites;
 mod trusted;
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::disk::GRUB;
 use super::machine::Machine;
 use super::report::Report;
 use super::results::{Results, Step};
 use super::root::{remove, write};
 use crate::step::{Failed, Outcome};
+use crate::workspace::Workspace;
 
 /// One boot, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -21,8 +25,13 @@ pub(crate) enum Scenario {
     Trusted,
     /// The same machine, booted again: a verdict of the first boot is worth nothing.
     Reboot,
+    /// Containers of runc and crun under systemd, cgroup v2 and AppArmor.
+    Cgroups,
     /// The same machine with AppArmor off on the kernel's command line: nothing starts.
     CommandLine,
+    /// End-to-end suites, each test in a world of its own: what a real kernel, cgroup v2 and
+    /// AppArmor can change; with `--all-suites` all of them.
+    Suites,
 }
 
 /// The machine of the scenarios, and where their files go.
@@ -34,6 +43,12 @@ pub(super) struct Lab {
     pub(super) images: PathBuf,
     /// Folder with one folder for each boot.
     pub(super) boots: PathBuf,
+    /// What it is all built from.
+    pub(super) workspace: Workspace,
+    /// Folder with our programs.
+    pub(super) programs: PathBuf,
+    /// Whether all tests of the suites are run.
+    pub(super) all_suites: bool,
 }
 
 // === impl Scenario ===
@@ -43,20 +58,28 @@ impl fmt::Display for Scenario {
         f.write_str(match self {
             Self::Trusted => "trusted",
             Self::Reboot => "reboot",
+            Self::Cgroups => "cgroups",
             Self::CommandLine => "command-line",
+            Self::Suites => "suites",
         })
     }
 }
 
 impl Scenario {
     /// All of them, in the order of the boots.
-    pub(super) const ALL: [Self; 3] = [Self::Trusted, Self::Reboot, Self::CommandLine];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Trusted,
+        Self::Reboot,
+        Self::Cgroups,
+        Self::CommandLine,
+        Self::Suites,
+    ];
 
     /// Those to run if `chosen` were asked for; none means all. The boots after the first need
-    /// the host that the first enrolled.
-    pub(super) fn plan(chosen: &[Self]) -> Vec<Self> {
-        let enrolled = [Self::Reboot, Self::CommandLine];
-        let needs_first = enrolled.iter().any(|one| chosen.contains(one));
+    /// the host that the first enrolled, unless that one is `there`.
+    pub(super) fn plan(chosen: &[Self], there: bool) -> Vec<Self> {
+        let enrolled = [Self::Reboot, Self::Cgroups, Self::CommandLine];
+        let needs_first = !there && enrolled.iter().any(|one| chosen.contains(one));
         Self::ALL
             .into_iter()
             .filter(|one| {
@@ -70,7 +93,9 @@ impl Scenario {
         match self {
             Self::Trusted => trusted::run(lab, report),
             Self::Reboot => reboot::run(lab, report),
+            Self::Cgroups => cgroups::run(lab, report),
             Self::CommandLine => command_line::run(lab, report),
+            Self::Suites => suites::run(lab, report),
         }
     }
 }
@@ -88,8 +113,16 @@ impl Lab {
         Results::of(self.folder(scenario).join("results"))
     }
 
-    /// Boots the machine with `script` and `files` as its job.
+    /// Boots the machine, as it was built, with `script` and `files` as its job.
     fn boot(&self, scenario: Scenario, script: &str, files: &[&Path]) -> Outcome<Results> {
+        self.prepare(scenario, script, files)?;
+        // A scenario that was broken off may have left another.
+        self.machine.set_grub(GRUB)?;
+        self.machine.boot(&self.folder(scenario), 1)
+    }
+
+    /// Makes the folder of a boot; returns that of its job's files.
+    fn prepare(&self, scenario: Scenario, script: &str, files: &[&Path]) -> Outcome<PathBuf> {
         let folder = self.folder(scenario);
         remove(&[&folder])?;
         let inside = folder.join("files");
@@ -105,7 +138,7 @@ impl Lab {
                 source,
             })?;
         }
-        self.machine.boot(&folder)
+        Ok(inside)
     }
 }
 
@@ -125,4 +158,24 @@ fn must_refuse(report: &mut Report, scenario: Scenario, claim: &str, (step, code
         step.refusal() == Some(code),
         &step.summary(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scenario;
+
+    #[test]
+    fn the_host_is_enrolled_before_it_is_needed() {
+        let plan = |chosen: &[Scenario]| Scenario::plan(chosen, false);
+        assert_eq!(plan(&[]), Scenario::ALL);
+        assert_eq!(
+            plan(&[Scenario::Reboot]),
+            [Scenario::Trusted, Scenario::Reboot]
+        );
+        assert_eq!(plan(&[Scenario::Suites]), [Scenario::Suites]);
+        assert_eq!(
+            Scenario::plan(&[Scenario::Reboot], true),
+            [Scenario::Reboot]
+        );
+    }
 }

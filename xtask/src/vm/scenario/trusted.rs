@@ -25,7 +25,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
     for (name, claim) in [
         ("keys", "the operator makes keys and pins them"),
         ("enroll", "the host enrolls with its TPM"),
-        ("capture", "its boot state is read"),
+        ("capture", "its boot state is read, event by event"),
         ("sign", "and approved"),
         ("tag", "it is tagged, the tag's digest in the TPM"),
         ("attest", "it is attested, affirming"),

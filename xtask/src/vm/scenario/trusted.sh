@@ -24,7 +24,7 @@ tag() {
 }
 step keys keys
 step enroll portcullis enroll --output json
-step capture portcullis reference capture --name debian-12 --out captured.json
+step capture portcullis reference capture --name debian-12 --events --out captured.json
 step sign portcullis reference sign --key keys/reference.pem -i captured.json \
     -o /etc/portcullis/reference.d/host.jws
 step tag tag

@@ -1,0 +1,21 @@
+//! The guest's part of `docs/compatibility.md`.
+
+use super::report::Report;
+use super::root::Root;
+use crate::matrix::release;
+use crate::step::Outcome;
+
+/// What the section says before its table.
+const OPENING: &str = "What held in a guest that booted with Secure Boot (shim, grub, Debian's kernel) beside a software\n\
+    TPM 2.0, under systemd, cgroup v2, AppArmor and IMA. QEMU ran it in software; Portcullis was installed\n\
+    as `packaging/README.md` says. Each scenario is one boot, all of one machine. Of the\n\
+    suites the default run takes the tests whose outcome a real kernel can change; how many is said.\n\
+    Written by `cargo xtask vm`; not to be edited by hand.\n\n";
+
+/// The section, without its heading.
+pub(super) fn of(root: &Root, report: &Report) -> Outcome<String> {
+    let versions = release::versions(root.folder())?;
+    let kernel = root.kernel()?;
+    let table = report.table();
+    Ok(format!("{OPENING}Linux {kernel}, {versions}.\n\n{table}"))
+}

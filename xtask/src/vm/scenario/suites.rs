@@ -1,0 +1,47 @@
+//! The end-to-end suites in the guest.
+
+use super::{Lab, Scenario};
+use crate::matrix::results;
+use crate::step::Outcome;
+use crate::vm::disk::GRUB;
+use crate::vm::report::Report;
+use crate::vm::suites;
+
+/// What the guest does.
+const SCRIPT: &str = include_str!("suites.sh");
+/// How many times as long as another boot this one may take.
+const PATIENCE: u32 = 8;
+/// The same with all tests.
+const PATIENCE_FOR_ALL: u32 = 80;
+
+/// Boots the machine with the suites on its third disk.
+pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
+    let this = Scenario::Suites;
+    // An earlier boot may have changed it.
+    lab.machine.set_grub(GRUB)?;
+    let files = lab.prepare(this, SCRIPT, &[])?;
+    suites::pack(&lab.workspace, &lab.programs, lab.all_suites, &files)?;
+    let patience = if lab.all_suites {
+        PATIENCE_FOR_ALL
+    } else {
+        PATIENCE
+    };
+    let back = lab.machine.boot(&lab.folder(this), patience)?;
+    let mut ran = results::Results::default();
+    for line in back.text("suites.txt").lines() {
+        ran.read(line);
+    }
+    for (group, passed, failed) in ran.groups() {
+        let all = passed + failed.len();
+        report.check(
+            this,
+            &format!("{group}: {all} tests pass"),
+            failed.is_empty() && passed > 0,
+            &format!("{passed} passed; failed: {}", failed.join(", ")),
+        );
+    }
+    if ran.is_empty() {
+        report.check(this, "tests are run", false, "none was");
+    }
+    Ok(())
+}
