@@ -6,20 +6,27 @@ use portcullis_hardening::{Profile, ProfileError};
 use crate::trusted_file::Root;
 use crate::{Faults, paths, read};
 
+/// A file of `config/profiles` or `config/seccomp` as the build script wrote it: without comments.
+macro_rules! compact {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
 /// The built-in profiles. They are compiled in, so that the gate has one even on a host whose
 /// disk is damaged.
 const BUILT_IN: [(&str, &str); 3] = [
-    ("baseline", include_str!("../profiles/baseline.toml")),
-    ("restricted", include_str!("../profiles/restricted.toml")),
-    ("strict", include_str!("../profiles/strict.toml")),
+    ("baseline", compact!("baseline.toml")),
+    ("restricted", compact!("restricted.toml")),
+    ("strict", compact!("strict.toml")),
 ];
 
 /// The system calls of this processor architecture.
 #[cfg(target_arch = "x86_64")]
-const SECCOMP: &str = include_str!("../seccomp/x86_64.json");
+const SECCOMP: &str = compact!("x86_64.json");
 /// The system calls of this processor architecture.
 #[cfg(target_arch = "aarch64")]
-const SECCOMP: &str = include_str!("../seccomp/aarch64.json");
+const SECCOMP: &str = compact!("aarch64.json");
 
 /// Reads the profile `name`: the administrator's `profiles.d/NAME.toml` if there is one, else the
 /// built-in one.

@@ -176,7 +176,9 @@ impl TrustedDirectory {
             return Err(untrusted(&path, "a regular file", "something else"));
         }
         inspect(&path, &metadata, self.owner)?;
-        let mut bytes = Vec::new();
+        // Of a length that is not known beforehand the standard library reads 32 bytes first.
+        let length = metadata.len().min(FILE_LIMIT_BYTES) + 1;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         file.take(FILE_LIMIT_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| unreadable(&path, error))?;

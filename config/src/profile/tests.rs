@@ -1,4 +1,6 @@
-use super::{BUILT_IN, profile_from};
+use portcullis_hardening::Profile;
+
+use super::{BUILT_IN, SECCOMP, profile_from};
 use crate::paths;
 use crate::trusted_file::tests::{scratch, write};
 
@@ -8,6 +10,26 @@ fn every_built_in_profile_can_be_used() {
     for (name, _) in BUILT_IN {
         let profile = profile_from(&root, name).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(profile.name(), name);
+    }
+}
+
+#[test]
+fn what_is_compiled_in_says_what_the_shipped_files_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect(path);
+    let seccomp = read(&format!("seccomp/{}.json", std::env::consts::ARCH));
+    assert!(SECCOMP.len() < seccomp.len());
+    let shown = |text: &str, list: &str| {
+        let profile = Profile::parse(text, list).unwrap_or_else(|error| panic!("{error}"));
+        format!("{profile:?}")
+    };
+    for (name, compact) in BUILT_IN {
+        let shipped = read(&format!("profiles/{name}.toml"));
+        assert!(
+            compact.len() < shipped.len() && !compact.contains("\n#"),
+            "{name}"
+        );
+        assert_eq!(shown(compact, SECCOMP), shown(&shipped, &seccomp), "{name}");
     }
 }
 
