@@ -51,10 +51,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         .read(true)
         .custom_flags(flags.bits())
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    let length = metadata.len().min(LIMIT_BYTES) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(LIMIT_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -32,6 +32,12 @@ use portcullis_gate::{Code, RecordId, Refusal, Refusals};
 use crate::arguments::{Arguments, Request};
 use crate::system_log::Severity;
 
+/// musl's own allocator maps and unmaps memory a hundred times in one run, which takes longer than
+/// all that the hook computes in between. This one asks for it in large pieces and gives nothing back
+/// until the process ends.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Exit code for wrong usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 /// Exit code of a program that cannot do its job (`EX_SOFTWARE` of sysexits.h).

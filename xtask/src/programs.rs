@@ -26,12 +26,11 @@ const STATIC_FLAGS: [&str; 8] = [
 const LINKER_SCRIPT: &str = "packaging/no-unwind-tables.ld";
 /// Between the words of `CARGO_ENCODED_RUSTFLAGS`.
 const UNIT_SEPARATOR: &str = "\u{1f}";
-/// The profile of the static programs, which stay in memory for each pod.
-const STATIC_PROFILE: &str = "small";
-/// Static programs and their packages.
-const STATIC: [(&str, &str); 2] = [
-    ("portcullis-shim", "containerd-shim-portcullis-v1"),
-    ("portcullis-hook", "portcullis-hook"),
+/// Static programs: package, program, and the profile that it is built with. The shim stays in memory
+/// for each pod and is made small; the hook runs once for each container and is made fast.
+const STATIC: [(&str, &str, &str); 2] = [
+    ("portcullis-shim", "containerd-shim-portcullis-v1", "small"),
+    ("portcullis-hook", "portcullis-hook", "quick"),
 ];
 /// Programs that use the machine's libraries, and their packages.
 const DYNAMIC: [(&str, &str); 4] = [
@@ -46,25 +45,15 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
     let target = static_target(&host_triple()?)?;
     // A folder of its own, so that the flags do not make cargo build everything again.
     let static_folder = workspace.target.join("static");
-    let mut build = workspace.cargo();
-    build.args([
-        "build",
-        "--locked",
-        "--profile",
-        STATIC_PROFILE,
-        "--target",
-        &target,
-        "--target-dir",
-    ]);
-    build
-        .arg(&static_folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", static_flags(workspace, &target));
-    build.args(
-        STATIC
-            .iter()
-            .flat_map(|(package, _)| ["--package", package]),
-    );
-    step::run(&mut build)?;
+    for (package, _, profile) in STATIC {
+        let mut build = workspace.cargo();
+        build.args(["build", "--locked", "--package", package]);
+        build.args(["--profile", profile, "--target", &target, "--target-dir"]);
+        build
+            .arg(&static_folder)
+            .env("CARGO_ENCODED_RUSTFLAGS", static_flags(workspace, &target));
+        step::run(&mut build)?;
+    }
     let mut build = workspace.cargo();
     build.args(["build", "--locked", "--release"]);
     build.args(
@@ -79,11 +68,11 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome<PathBuf> {
         deed: format!("make '{}'", folder.display()),
         source,
     })?;
-    let static_folder = static_folder.join(target).join(STATIC_PROFILE);
+    let static_folder = static_folder.join(target);
     let dynamic_folder = workspace.target.join("release");
     let from_static = STATIC
         .iter()
-        .map(|(_, name)| (static_folder.join(name), *name));
+        .map(|(_, name, profile)| (static_folder.join(profile).join(name), *name));
     let from_dynamic = DYNAMIC
         .iter()
         .map(|(_, name)| (dynamic_folder.join(name), *name));
