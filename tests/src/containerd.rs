@@ -34,6 +34,27 @@ const NETWORK: &str = r#"{"cniVersion": "0.4.0", "name": "lab", "plugins": [{"ty
            "dataDir": "/run/cni"}}]}
 "#;
 
+/// First number of the version of the containerd in folder `root`, or of this machine's.
+///
+/// # Errors
+///
+/// When it is not there or does not tell.
+pub fn generation(root: Option<&Path>) -> Outcome<u32> {
+    let mut command = Command::new("containerd");
+    if let Some(root) = root {
+        command = Command::new("chroot");
+        command.arg(root).arg("containerd");
+    }
+    // Sample: `containerd github.com/containerd/containerd/v2 2.1.9+unknown `.
+    let said = run::to_end(command.arg("--version"))?.success()?;
+    let version = said.split_whitespace().nth(2).unwrap_or_default();
+    let first = version.trim_start_matches('v').split('.').next();
+    first
+        .unwrap_or_default()
+        .parse()
+        .doing(format!("read the version in '{}'", said.trim()))
+}
+
 /// A running containerd.
 #[derive(Debug)]
 pub struct Containerd {
@@ -118,14 +139,7 @@ impl Containerd {
     ///
     /// When it does not tell.
     pub fn generation(&self) -> Outcome<u32> {
-        // Sample: `containerd github.com/containerd/containerd/v2 2.1.9+unknown `.
-        let said = run::to_end(Command::new("containerd").arg("--version"))?.success()?;
-        let version = said.split_whitespace().nth(2).unwrap_or_default();
-        let first = version.trim_start_matches('v').split('.').next();
-        first
-            .unwrap_or_default()
-            .parse()
-            .doing(format!("read the version in '{}'", said.trim()))
+        generation(None)
     }
 
     /// `ctr` with `arguments`, in [`NAMESPACE`].

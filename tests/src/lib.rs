@@ -35,6 +35,8 @@ pub mod run;
 pub mod shim_tasks;
 pub mod subject;
 pub mod swtpm;
+pub mod task_events;
+pub mod task_message;
 pub mod tasks;
 pub mod tpm_proxy;
 pub mod ttrpc;

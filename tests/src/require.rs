@@ -8,12 +8,14 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::programs;
+use crate::{containerd, keylime, programs, world};
 
 /// Names the needs that this machine promises to meet, separated by commas.
 pub const PROMISED: &str = "PORTCULLIS_TEST_REQUIRE";
 /// Names the file that collects the skips.
 pub const SKIPPED: &str = "PORTCULLIS_TEST_SKIPPED";
+/// Set to run the long forms.
+pub const LONG: &str = "PORTCULLIS_TEST_LONG";
 
 /// One thing a test may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Need {
     TpmTools,
     /// containerd and its client `ctr`.
     Containerd,
+    /// A containerd that knows pods with users of their own: 2.0 or newer.
+    Containerd2,
     /// The OCI runtime runc.
     Runc,
     /// The OCI runtime crun.
@@ -40,6 +44,8 @@ pub enum Need {
     Programs,
     /// Keylime's verifier and registrar, and the tools around its agent's stand-in.
     Keylime,
+    /// Time: the long forms are asked for.
+    Long,
 }
 
 /// Returns from the test with a loud notice unless every named need is met.
@@ -72,7 +78,7 @@ impl<E> Skip for Result<(), E> {
 
 impl Need {
     /// All of them, in the order of the list that `cargo xtask test` promises.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Root,
         Self::Swtpm,
         Self::Containerd,
@@ -83,6 +89,8 @@ impl Need {
         Self::RuncShim,
         Self::Programs,
         Self::Keylime,
+        Self::Containerd2,
+        Self::Long,
     ];
 
     /// The word used in [`PROMISED`] and in notices.
@@ -93,6 +101,7 @@ impl Need {
             Self::Swtpm => "swtpm",
             Self::TpmTools => "tpm-tools",
             Self::Containerd => "containerd",
+            Self::Containerd2 => "containerd-2",
             Self::Runc => "runc",
             Self::Crun => "crun",
             Self::Busybox => "busybox",
@@ -100,6 +109,7 @@ impl Need {
             Self::RuncShim => "runc-shim",
             Self::Programs => "programs",
             Self::Keylime => "keylime",
+            Self::Long => "long",
         }
     }
 
@@ -111,12 +121,14 @@ impl Need {
             Self::Swtpm => "install packages 'swtpm' and 'swtpm-tools'",
             Self::TpmTools => "install package 'tpm2-tools'",
             Self::Containerd | Self::RuncShim => "install package 'containerd'",
+            Self::Containerd2 => "run 'cargo xtask matrix'",
             Self::Runc => "install package 'runc'",
             Self::Crun => "install package 'crun'",
             Self::Busybox => "install package 'busybox-static'",
             Self::Cni => "install package 'containernetworking-plugins'",
             Self::Keylime => "run 'cargo xtask test', which installs it from PyPI if it can",
             Self::Programs => "build them with 'cargo xtask test', or 'cargo build --workspace'",
+            Self::Long => "set PORTCULLIS_TEST_LONG=1",
         }
     }
 
@@ -128,18 +140,20 @@ impl Need {
             Self::Swtpm => has("swtpm") && has("swtpm_setup"),
             Self::TpmTools => has("tpm2_nvdefine") && has("tpm2_nvwrite"),
             Self::Containerd => has("containerd") && has("ctr"),
+            Self::Containerd2 => {
+                containerd::generation(world::other_root().as_deref()).is_ok_and(|first| first >= 2)
+            }
             Self::Runc => has("runc"),
             Self::Crun => has("crun"),
             Self::Busybox => crate::image::busybox().is_some(),
-            Self::Cni => Path::new(crate::containerd::CNI_PLUGINS)
-                .join("ptp")
-                .exists(),
+            Self::Cni => Path::new(containerd::CNI_PLUGINS).join("ptp").exists(),
             Self::RuncShim => has("containerd-shim-runc-v2"),
             Self::Programs => programs::find().is_some(),
             Self::Keylime => {
-                crate::keylime::Keylime::is_installed()
+                keylime::Keylime::is_installed()
                     && ["tpm2_quote", "openssl", "curl"].into_iter().all(has)
             }
+            Self::Long => std::env::var_os(LONG).is_some(),
         }
     }
 }
@@ -169,6 +183,12 @@ pub fn met(needs: &[Need]) -> bool {
         note_skip(need.name());
     }
     unmet.is_empty()
+}
+
+/// `long` if the long forms are asked for, else `short`.
+#[must_use]
+pub fn count(short: usize, long: usize) -> usize {
+    if Need::Long.is_met() { long } else { short }
 }
 
 /// Where on `PATH`, or in the folders of system programs, `program` is.

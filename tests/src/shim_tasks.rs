@@ -6,12 +6,11 @@ use prost::Message;
 
 use crate::failure::{Doing, Outcome};
 use crate::grpc::Status;
+use crate::task_message::{Any, Kill, Mount, Nothing, Process, Waited};
 use crate::ttrpc::{Connection, TASK_V2, TASK_V3};
 
-/// Where containerd keeps bundles.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
-/// Type of an exec's process spec.
-const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// Where containerd keeps bundles, in a folder for each of its namespaces.
+pub const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 
 /// One shim.
 #[derive(Debug, Clone)]
@@ -49,17 +48,6 @@ pub struct Deleted {
     pub exit_status: u32,
 }
 
-/// A typed message, as in statistics.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Any {
-    /// Type name.
-    #[prost(string, tag = "1")]
-    pub type_url: String,
-    /// The message.
-    #[prost(bytes = "vec", tag = "2")]
-    pub value: Vec<u8>,
-}
-
 /// What Connect says.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Connected {
@@ -72,23 +60,13 @@ pub struct Connected {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Process {
+struct Create {
     #[prost(string, tag = "1")]
     id: String,
     #[prost(string, tag = "2")]
-    exec_id: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Kill {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-    #[prost(uint32, tag = "3")]
-    signal: u32,
-    #[prost(bool, tag = "4")]
-    all: bool,
+    bundle: String,
+    #[prost(message, repeated, tag = "3")]
+    rootfs: Vec<Mount>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -112,19 +90,10 @@ struct Started {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Waited {
-    #[prost(uint32, tag = "1")]
-    exit_status: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
 struct Stats {
     #[prost(message, optional, tag = "1")]
     stats: Option<Any>,
 }
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Nothing {}
 
 // === impl State ===
 
@@ -188,8 +157,30 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn plain(&self, method: &str, id: &str) -> Outcome<Result<(), Status>> {
-        let answer: Result<Nothing, Status> = self.call(method, &process(id, ""))?;
+        let answer: Result<Nothing, Status> = self.call(method, &Process::new(id, ""))?;
         Ok(answer.map(drop))
+    }
+
+    /// Makes container `id` of the bundle in `folder`, on a root file system of `rootfs`; gives
+    /// the pid of its init, which has no streams.
+    ///
+    /// # Errors
+    ///
+    /// When the shim cannot be reached.
+    pub fn create(
+        &self,
+        id: &str,
+        folder: &str,
+        rootfs: Vec<Mount>,
+    ) -> Outcome<Result<u32, Status>> {
+        let create = Create {
+            id: id.to_owned(),
+            bundle: folder.to_owned(),
+            rootfs,
+        };
+        // The answer has the pid where that of Start has it.
+        let answer: Result<Started, Status> = self.call("Create", &create)?;
+        Ok(answer.map(|created| created.pid))
     }
 
     /// State of the init (empty `exec_id`) or of an exec.
@@ -198,7 +189,7 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn state(&self, id: &str, exec_id: &str) -> Outcome<Result<State, Status>> {
-        self.call("State", &process(id, exec_id))
+        self.call("State", &Process::new(id, exec_id))
     }
 
     /// Adds an exec; `spec` is JSON.
@@ -237,10 +228,7 @@ impl ShimTasks {
             exec_id: exec_id.to_owned(),
             terminal: terminal.is_some(),
             stdout: terminal.unwrap_or_default().to_owned(),
-            spec: Some(Any {
-                type_url: PROCESS.to_owned(),
-                value: spec.to_vec(),
-            }),
+            spec: Some(Any::process(spec)),
         };
         let answer: Result<Nothing, Status> = self.call("Exec", &exec)?;
         Ok(answer.map(drop))
@@ -252,7 +240,7 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn start(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
-        let answer: Result<Started, Status> = self.call("Start", &process(id, exec_id))?;
+        let answer: Result<Started, Status> = self.call("Start", &Process::new(id, exec_id))?;
         Ok(answer.map(|started| started.pid))
     }
 
@@ -262,7 +250,7 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached or does not answer in 60 s.
     pub fn wait(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
-        let answer: Result<Waited, Status> = self.call("Wait", &process(id, exec_id))?;
+        let answer: Result<Waited, Status> = self.call("Wait", &Process::new(id, exec_id))?;
         Ok(answer.map(|waited| waited.exit_status))
     }
 
@@ -294,7 +282,7 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn delete(&self, id: &str, exec_id: &str) -> Outcome<Result<Deleted, Status>> {
-        self.call("Delete", &process(id, exec_id))
+        self.call("Delete", &Process::new(id, exec_id))
     }
 
     /// Statistics.
@@ -303,7 +291,7 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn stats(&self, id: &str) -> Outcome<Result<Any, Status>> {
-        let answer: Result<Stats, Status> = self.call("Stats", &process(id, ""))?;
+        let answer: Result<Stats, Status> = self.call("Stats", &Process::new(id, ""))?;
         Ok(answer.map(|answer| answer.stats.unwrap_or_default()))
     }
 
@@ -313,13 +301,6 @@ impl ShimTasks {
     ///
     /// When the shim cannot be reached.
     pub fn connect(&self, id: &str) -> Outcome<Result<Connected, Status>> {
-        self.call("Connect", &process(id, ""))
-    }
-}
-
-fn process(id: &str, exec_id: &str) -> Process {
-    Process {
-        id: id.to_owned(),
-        exec_id: exec_id.to_owned(),
+        self.call("Connect", &Process::new(id, ""))
     }
 }

@@ -2,17 +2,15 @@
 //! updates of any resource, restores from a checkpoint.
 
 use std::path::Path;
+use std::time::Duration;
 
 use prost::Message;
 
 use crate::failure::Outcome;
 use crate::grpc::{Channel, Status};
 use crate::run;
+use crate::task_message::{Any, Kill, Mount, Nothing, Process, Waited};
 
-/// Type of an exec's process spec.
-const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-/// Type of an update's resources.
-const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 /// Media type of a checkpoint in the content store.
 const CHECKPOINT: &str = "application/vnd.containerd.container.criu.checkpoint.criu.tar";
 
@@ -23,14 +21,6 @@ pub struct Tasks<'a> {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
 struct Descriptor {
     #[prost(string, tag = "1")]
     media_type: String,
@@ -38,20 +28,6 @@ struct Descriptor {
     digest: String,
     #[prost(int64, tag = "3")]
     size: i64,
-}
-
-/// A mount of a root file system.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Mount {
-    /// Its type.
-    #[prost(string, tag = "1")]
-    pub fstype: String,
-    /// What is mounted.
-    #[prost(string, tag = "2")]
-    pub source: String,
-    /// Options, one in each.
-    #[prost(string, repeated, tag = "4")]
-    pub options: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -105,41 +81,12 @@ struct Resize {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Process {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Kill {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-    #[prost(uint32, tag = "3")]
-    signal: u32,
-    #[prost(bool, tag = "4")]
-    all: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
 struct Update {
     #[prost(string, tag = "1")]
     container_id: String,
     #[prost(message, optional, tag = "2")]
     resources: Option<Any>,
 }
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Waited {
-    #[prost(uint32, tag = "1")]
-    exit_status: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Nothing {}
 
 /// The standard streams of a process, as containerd writes them; empty means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,18 +103,6 @@ pub struct Stdio {
 
 // === impl Tasks ===
 
-impl Mount {
-    /// A mount of `fstype` from `source`.
-    #[must_use]
-    pub fn new(fstype: &str, source: &str, options: &[&str]) -> Self {
-        Self {
-            fstype: fstype.to_owned(),
-            source: source.to_owned(),
-            options: options.iter().map(|&option| option.to_owned()).collect(),
-        }
-    }
-}
-
 impl<'a> Tasks<'a> {
     /// The tasks of `namespace` behind `socket`.
     #[must_use]
@@ -179,6 +114,13 @@ impl<'a> Tasks<'a> {
                 deadline: run::PATIENCE,
             },
         }
+    }
+
+    /// With another time that one request may take.
+    #[must_use]
+    pub const fn within(mut self, deadline: Duration) -> Self {
+        self.channel.deadline = deadline;
+        self
     }
 
     fn call<Answer: Message + Default>(
@@ -229,7 +171,9 @@ impl<'a> Tasks<'a> {
     ///
     /// When containerd cannot be reached.
     pub fn delete(&self, id: &str) -> Outcome<Result<(), Status>> {
-        Ok(self.call::<Nothing>("Delete", &process(id, ""))?.map(drop))
+        Ok(self
+            .call::<Nothing>("Delete", &Process::new(id, ""))?
+            .map(drop))
     }
 
     /// Adds process `exec_id` with `spec` (JSON, sent as it is) to container `id`.
@@ -270,7 +214,7 @@ impl<'a> Tasks<'a> {
             stdout: stdio.stdout,
             stderr: stdio.stderr,
             terminal: stdio.terminal,
-            spec: Some(any(PROCESS, spec)),
+            spec: Some(Any::process(spec)),
             exec_id: exec_id.to_owned(),
         };
         Ok(self.call::<Nothing>("Exec", &exec)?.map(drop))
@@ -317,7 +261,7 @@ impl<'a> Tasks<'a> {
     /// When containerd cannot be reached.
     pub fn start(&self, id: &str, exec_id: &str) -> Outcome<Result<(), Status>> {
         Ok(self
-            .call::<Nothing>("Start", &process(id, exec_id))?
+            .call::<Nothing>("Start", &Process::new(id, exec_id))?
             .map(drop))
     }
 
@@ -327,7 +271,7 @@ impl<'a> Tasks<'a> {
     ///
     /// When containerd cannot be reached.
     pub fn wait(&self, id: &str, exec_id: &str) -> Outcome<Result<u32, Status>> {
-        let waited = self.call::<Waited>("Wait", &process(id, exec_id))?;
+        let waited = self.call::<Waited>("Wait", &Process::new(id, exec_id))?;
         Ok(waited.map(|waited| waited.exit_status))
     }
 
@@ -338,7 +282,7 @@ impl<'a> Tasks<'a> {
     /// When containerd cannot be reached.
     pub fn kill(&self, id: &str, exec_id: &str, signal: u32) -> Outcome<Result<(), Status>> {
         let kill = Kill {
-            container_id: id.to_owned(),
+            id: id.to_owned(),
             exec_id: exec_id.to_owned(),
             signal,
             all: false,
@@ -353,7 +297,7 @@ impl<'a> Tasks<'a> {
     /// When containerd cannot be reached.
     pub fn delete_process(&self, id: &str, exec_id: &str) -> Outcome<Result<(), Status>> {
         Ok(self
-            .call::<Nothing>("DeleteProcess", &process(id, exec_id))?
+            .call::<Nothing>("DeleteProcess", &Process::new(id, exec_id))?
             .map(drop))
     }
 
@@ -365,22 +309,8 @@ impl<'a> Tasks<'a> {
     pub fn update(&self, id: &str, resources: &[u8]) -> Outcome<Result<(), Status>> {
         let update = Update {
             container_id: id.to_owned(),
-            resources: Some(any(RESOURCES, resources)),
+            resources: Some(Any::resources(resources)),
         };
         Ok(self.call::<Nothing>("Update", &update)?.map(drop))
-    }
-}
-
-fn any(type_url: &str, value: &[u8]) -> Any {
-    Any {
-        type_url: type_url.to_owned(),
-        value: value.to_vec(),
-    }
-}
-
-fn process(id: &str, exec_id: &str) -> Process {
-    Process {
-        container_id: id.to_owned(),
-        exec_id: exec_id.to_owned(),
     }
 }

@@ -133,6 +133,16 @@ impl World {
     }
 }
 
+/// Folder with the root file system that a world of this process' would have, if it is not this
+/// machine's; none inside a world.
+#[must_use]
+pub fn other_root() -> Option<PathBuf> {
+    if std::env::var_os(MARK).is_some() {
+        return None;
+    }
+    root::other()
+}
+
 /// Runs `body` inside a world: directly if this process is in one, else by starting this
 /// program again in there. `place` is the path of a function nested in the test.
 ///

@@ -12,12 +12,11 @@ use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::held::{self, HeldRuntime, When};
 use portcullis_tests::node::Node;
 use portcullis_tests::run;
+use portcullis_tests::shim_tasks::BUNDLES;
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::{Census, Shape, World};
 use portcullis_tests::{image, in_world, needs};
 
-/// Where containerd keeps bundles.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 /// Where the OCI runtimes keep their state.
 const RUNTIME_STATE: &str = "/run/containerd/runc";
 /// Where decisions are kept.

@@ -10,6 +10,7 @@ use portcullis_tests::containerd::NAMESPACE;
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::refusal::Refusal;
+use portcullis_tests::shim_tasks::BUNDLES;
 use portcullis_tests::swtpm::PowerCycle;
 use portcullis_tests::wait::PATIENCE;
 use portcullis_tests::world::{Census, World};
@@ -19,8 +20,6 @@ use portcullis_tests::{image, in_world, needs};
 const SETTINGS: &str = "50-test";
 /// The administrator's file.
 const CONFIG: &str = "/etc/portcullis/portcullis.toml";
-/// Where containerd keeps bundles.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 
 /// Tries to run a container with `options` and expects `expected` (`refused [code]`), the status
 /// code that goes with it, and no trace of the attempt.

@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use nix::mount::MsFlags;
 use serde_json::{Value, json};
 
-use portcullis_tests::containerd::PORTCULLIS;
+use portcullis_tests::containerd::{NAMESPACE, PORTCULLIS};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
+use portcullis_tests::grpc::Status;
 use portcullis_tests::node::Node;
 use portcullis_tests::refusal::Refusal;
-use portcullis_tests::tasks::{Mount, Tasks};
+use portcullis_tests::shim_tasks::{BUNDLES, ShimTasks, State};
+use portcullis_tests::task_message::Mount;
+use portcullis_tests::tasks::Tasks;
 use portcullis_tests::wait::PATIENCE;
 use portcullis_tests::world::{Census, World};
 use portcullis_tests::{image, in_world, needs, require, run};
@@ -56,15 +59,20 @@ impl Subject {
         self.node.containerd.tasks()
     }
 
-    /// An entry of container `one` that runs `script`, without a task and without a snapshot; its
-    /// configuration is that of any container, edited.
-    fn container(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Outcome {
+    /// The configuration of any container that runs `script`, edited.
+    fn configuration(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Outcome<String> {
         let told = (self.node.containerd).run_ctr(&["container", "info", "unpacked"])?;
         let told: Value = serde_json::from_str(&told.success()?).doing("read a configuration")?;
         let mut config = told["Spec"].clone();
         config["process"]["args"] = json!(["sh", "-c", script]);
         edit(&mut config);
-        fs::write(CONFIG, config.to_string()).doing("write a configuration")?;
+        Ok(config.to_string())
+    }
+
+    /// An entry of container `one` with that configuration, without a task and without a
+    /// snapshot.
+    fn container(&self, script: &str, edit: impl FnOnce(&mut Value)) -> Outcome {
+        fs::write(CONFIG, self.configuration(script, edit)?).doing("write a configuration")?;
         let create = ["container", "create", "--runtime", PORTCULLIS];
         let create = [&create[..], &["--config", CONFIG, "one"]].concat();
         self.node.containerd.run_ctr(&create)?.success().map(drop)
@@ -131,6 +139,57 @@ impl Subject {
     fn overlay(&self, options: &[&str]) -> Mount {
         Mount::new("overlay", "overlay", options)
     }
+}
+
+/// A container that containerd knows nothing of: its bundle, and the shim that is asked for it.
+struct Unknown {
+    shim: ShimTasks,
+    folder: String,
+}
+
+impl Unknown {
+    const ID: &str = "unknown";
+
+    /// To be made by `shim`.
+    fn new(shim: ShimTasks) -> Self {
+        let folder = format!("{BUNDLES}/{NAMESPACE}/{}", Self::ID);
+        Self { shim, folder }
+    }
+
+    /// Asks for it, with `config` in a new bundle, on `mounts`.
+    fn create(&self, config: &str, mounts: Vec<Mount>) -> Outcome<Result<u32, Status>> {
+        fs::create_dir_all(format!("{}/rootfs", self.folder)).doing("make a bundle")?;
+        fs::write(format!("{}/config.json", self.folder), config).doing("write a configuration")?;
+        self.shim.create(Self::ID, &self.folder, mounts)
+    }
+
+    /// How many mounts its bundle has.
+    fn mounts(&self) -> Outcome<usize> {
+        let table = fs::read_to_string("/proc/self/mounts").doing("read mounts")?;
+        Ok(table.matches(&format!(" {}/", self.folder)).count())
+    }
+
+    /// What making it fails with; the shim leaves neither a mount nor a memory of it.
+    fn failure(&self, config: &str, mounts: Vec<Mount>) -> Outcome<String> {
+        let failed = self.create(config, mounts)?;
+        assert_eq!(self.mounts()?, 0, "{failed:?}");
+        let state = self.shim.state(Self::ID, "")?;
+        assert_eq!(state.unwrap_err().code, Status::NOT_FOUND);
+        fs::remove_dir_all(&self.folder).doing("remove a bundle")?;
+        Ok(failed.unwrap_err().message)
+    }
+}
+
+/// Asks for a capability that no profile grants.
+fn greedy(config: &mut Value) {
+    for set in ["bounding", "effective", "permitted"] {
+        config["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN"]);
+    }
+}
+
+/// Wants to begin in a directory that is none.
+fn nowhere(config: &mut Value) {
+    config["process"]["cwd"] = json!("/bin/busybox");
 }
 
 /// Does not edit.
@@ -288,19 +347,58 @@ mod needs_containerd {
                 }
             }
             for mount in [short, long] {
-                subject.container("true", |config| {
-                    for set in ["bounding", "effective", "permitted"] {
-                        config["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN"]);
-                    }
-                })?;
+                subject.container("true", greedy)?;
                 let refused = Refusal::find(&subject.failure(vec![mount.clone()])?)?;
                 assert_eq!(refused.short(), "refused [capability-excess]");
-                subject.container("true", |config| {
-                    config["process"]["cwd"] = json!("/bin/busybox");
-                })?;
+                subject.container("true", nowhere)?;
                 let failed = subject.failure(vec![mount])?;
                 assert!(failed.contains("not a directory"), "{failed}");
             }
+            subject.finish()
+        })
+    }
+
+    /// containerd clears up after a failed launch of its own. Here it knows of none: what is gone
+    /// the shim has removed.
+    #[test]
+    fn t50_the_shim_itself_removes_what_it_mounted() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Swtpm, Programs);
+        in_world!(|world| {
+            let subject = Subject::provision(world)?;
+            subject.node.start("web", &[], &["sleep", "600"])?;
+            let unknown = Unknown::new(ShimTasks::of(NAMESPACE, "web")?);
+            let before = Census::take();
+            let short = subject.overlay(&[&subject.lowers(1)?]);
+            let long = subject.overlay(&[&subject.lowers(127)?]);
+            let broken = subject.overlay(&[&subject.lowers(1)?, "index=perhaps"]);
+            let sleep = subject.configuration("sleep 600", plain)?;
+            for mount in [short, long] {
+                let two = vec![mount.clone(), broken.clone()];
+                let failed = unknown.failure(&sleep, two)?;
+                assert!(failed.contains("cannot mount 'overlay' on"), "{failed}");
+                let config = subject.configuration("true", greedy)?;
+                let refused = Refusal::find(&unknown.failure(&config, vec![mount.clone()])?)?;
+                assert_eq!(refused.short(), "refused [capability-excess]");
+                let config = subject.configuration("true", nowhere)?;
+                let failed = unknown.failure(&config, vec![mount.clone()])?;
+                assert!(failed.contains("not a directory"), "{failed}");
+
+                // And one that is made, so that the mounts are seen to be counted.
+                unknown.create(&sleep, vec![mount])?.doing("make it")?;
+                assert_eq!(unknown.mounts()?, 1);
+                let state = unknown.shim.state(Unknown::ID, "")?.doing("look at it")?;
+                assert_eq!(state.status, State::CREATED);
+                unknown
+                    .shim
+                    .kill(Unknown::ID, "", 9, false)?
+                    .doing("kill it")?;
+                unknown.shim.wait(Unknown::ID, "")?.doing("wait for it")?;
+                unknown.shim.delete(Unknown::ID, "")?.doing("delete it")?;
+                assert_eq!(unknown.mounts()?, 0);
+                fs::remove_dir_all(&unknown.folder).doing("remove a bundle")?;
+            }
+            before.until_clean(PATIENCE)?;
+            subject.node.remove("web")?;
             subject.finish()
         })
     }

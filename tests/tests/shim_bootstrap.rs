@@ -14,6 +14,7 @@ use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::grpc::Status;
 use portcullis_tests::programs;
 use portcullis_tests::run::{self, Ran};
+use portcullis_tests::task_message::Any;
 use portcullis_tests::ttrpc::{Connection, TASK_V2, TASK_V3};
 use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::{in_world, needs};
@@ -22,14 +23,6 @@ use prost::Message;
 const SHIM: &str = "/usr/bin/containerd-shim-portcullis-v1";
 /// containerd's own socket; nobody needs to listen there.
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct Extension {

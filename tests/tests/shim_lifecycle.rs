@@ -5,15 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use portcullis_tests::containerd::{Containerd, NAMESPACE, PORTCULLIS, RUNC};
-use portcullis_tests::daemon::Daemon;
-use portcullis_tests::failure::{Doing, Failure, Outcome};
+use portcullis_tests::containerd::{NAMESPACE, RUNC};
+use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::grpc::Status;
-use portcullis_tests::node::Node;
-use portcullis_tests::run::{self, Ran};
+use portcullis_tests::subject::Subject;
+use portcullis_tests::task_events::TaskEvents;
 use portcullis_tests::wait::{self, PATIENCE};
-use portcullis_tests::world::{Census, Shape, World};
-use portcullis_tests::{image, in_world, needs};
+use portcullis_tests::{held, on_shims, run};
 
 /// A shell program that waits for ever and obeys SIGTERM by ending with 5.
 const OBEDIENT: &str = "trap 'exit 5' TERM; while :; do sleep 600 & wait $!; done";
@@ -21,67 +19,23 @@ const OBEDIENT: &str = "trap 'exit 5' TERM; while :; do sleep 600 & wait $!; don
 /// Waits until the first process of a container catches SIGTERM: bit 14 of the mask.
 const CAUGHT: &str = "until grep -qE 'SigCgt:.*[4567cdef][0-9a-f]{3}$' /proc/1/status; do :; done";
 
-/// What a case works on.
-struct Subject<'a> {
-    containerd: &'a Containerd,
-    runtime: &'static str,
-    logs: std::path::PathBuf,
+/// The status of a task as `ctr task ls` shows it.
+fn status(subject: &Subject<'_>, id: &str) -> Outcome<String> {
+    let list = subject.ctr(&["task", "ls"])?;
+    let line = list
+        .lines()
+        .find(|line| line.split_whitespace().next() == Some(id));
+    let status = line.and_then(|line| line.split_whitespace().nth(2));
+    Ok(status.unwrap_or("none").to_owned())
 }
 
-impl Subject<'_> {
-    fn arguments<'s>(&self, first: &[&'s str], id: &'s str, command: &[&'s str]) -> Vec<&'s str> {
-        let mut arguments = vec!["run"];
-        arguments.extend_from_slice(first);
-        arguments.extend_from_slice(&["--runtime", self.runtime, image::BUSYBOX, id]);
-        arguments.extend_from_slice(command);
-        arguments
-    }
-
-    /// Runs a container to its end.
-    fn run(&self, id: &str, command: &[&str]) -> Outcome<Ran> {
-        self.containerd
-            .run_ctr(&self.arguments(&["--rm"], id, command))
-    }
-
-    /// Starts a container that goes on.
-    fn start(&self, id: &str, script: &str) -> Outcome {
-        let arguments = self.arguments(&["--detach"], id, &["sh", "-c", script]);
-        self.containerd.run_ctr(&arguments)?.success().map(drop)
-    }
-
-    fn ctr(&self, arguments: &[&str]) -> Outcome<String> {
-        self.containerd.run_ctr(arguments)?.success()
-    }
-
-    /// Runs a command in a running container.
-    fn exec(&self, id: &str, exec_id: &str, script: &str) -> Outcome<Ran> {
-        let exec = ["task", "exec", "--exec-id", exec_id, id, "sh", "-c", script];
-        self.containerd.run_ctr(&exec)
-    }
-
-    fn remove(&self, id: &str) -> Outcome {
-        self.ctr(&["task", "delete", "--force", id])?;
-        self.ctr(&["container", "delete", id]).map(drop)
-    }
-
-    /// The status of a task as `ctr task ls` shows it.
-    fn status(&self, id: &str) -> Outcome<String> {
-        let list = self.ctr(&["task", "ls"])?;
-        let line = list
-            .lines()
-            .find(|line| line.split_whitespace().next() == Some(id));
-        let status = line.and_then(|line| line.split_whitespace().nth(2));
-        Ok(status.unwrap_or("none").to_owned())
-    }
-
-    /// Processes of a task, as this process namespace numbers them.
-    fn pids(&self, id: &str) -> Outcome<Vec<u32>> {
-        let list = self.ctr(&["task", "ps", id])?;
-        let first = list
-            .lines()
-            .filter_map(|line| line.split_whitespace().next());
-        Ok(first.filter_map(|word| word.parse().ok()).collect())
-    }
+/// Processes of a task, as this process namespace numbers them.
+fn pids(subject: &Subject<'_>, id: &str) -> Outcome<Vec<u32>> {
+    let list = subject.ctr(&["task", "ps", id])?;
+    let first = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    Ok(first.filter_map(|word| word.parse().ok()).collect())
 }
 
 mod case {
@@ -119,17 +73,17 @@ mod case {
     }
 
     pub(super) fn a_signal_reaches_the_first_process(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let tasks = subject.containerd.tasks();
         subject.exec("one", "look", CAUGHT)?;
         tasks.kill("one", "", 15)?.doing("send SIGTERM")?;
         assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 5);
-        assert_eq!(subject.status("one")?, "STOPPED");
+        assert_eq!(status(subject, "one")?, "STOPPED");
         subject.remove("one")
     }
 
     pub(super) fn a_killed_process_ends_with_137(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let tasks = subject.containerd.tasks();
         tasks.kill("one", "", 9)?.doing("send SIGKILL")?;
         assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 137);
@@ -137,7 +91,7 @@ mod case {
     }
 
     pub(super) fn exec_has_its_own_output_input_and_code(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let ran = subject.exec("one", "a", "echo out; echo err >&2; exit 9")?;
         assert_eq!((ran.stdout.as_str(), ran.status.code()), ("out\n", Some(9)));
         assert_eq!(ran.stderr.lines().next(), Some("err"));
@@ -149,7 +103,7 @@ mod case {
     }
 
     pub(super) fn twenty_execs_at_once_all_report(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let codes: Vec<Outcome<Option<i32>>> = std::thread::scope(|scope| {
             let started: Vec<_> = (0..20)
                 .map(|number| {
@@ -172,7 +126,7 @@ mod case {
     }
 
     pub(super) fn exec_ids_are_kept_apart(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let tasks = subject.containerd.tasks();
         let spec = br#"{"args":["/bin/sleep","600"],"cwd":"/","user":{"uid":1000,"gid":1000}}"#;
         tasks.exec("one", "a", spec, "")?.doing("add a process")?;
@@ -192,7 +146,7 @@ mod case {
     }
 
     pub(super) fn no_exec_after_the_end(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", "exit 0")?;
+        subject.start("one", &[], "exit 0")?;
         let tasks = subject.containerd.tasks();
         assert_eq!(tasks.wait("one", "")?.doing("wait for the task")?, 0);
         assert!(!subject.exec("one", "late", "true")?.status.success());
@@ -200,29 +154,29 @@ mod case {
     }
 
     pub(super) fn its_processes_are_listed(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", "sleep 600 & sleep 600 & wait")?;
+        subject.start("one", &[], "sleep 600 & sleep 600 & wait")?;
         wait::until_true("three processes", PATIENCE, || {
-            subject.pids("one").is_ok_and(|pids| pids.len() == 3)
+            pids(subject, "one").is_ok_and(|pids| pids.len() == 3)
         })?;
-        for pid in subject.pids("one")? {
+        for pid in pids(subject, "one")? {
             assert!(Path::new(&format!("/proc/{pid}")).exists());
         }
         subject.remove("one")
     }
 
     pub(super) fn it_pauses_and_resumes(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
-        assert_eq!(subject.status("one")?, "RUNNING");
+        subject.start("one", &[], OBEDIENT)?;
+        assert_eq!(status(subject, "one")?, "RUNNING");
         subject.ctr(&["task", "pause", "one"])?;
-        assert_eq!(subject.status("one")?, "PAUSED");
+        assert_eq!(status(subject, "one")?, "PAUSED");
         subject.ctr(&["task", "resume", "one"])?;
-        assert_eq!(subject.status("one")?, "RUNNING");
+        assert_eq!(status(subject, "one")?, "RUNNING");
         subject.exec("one", "look", "true")?.success()?;
         subject.remove("one")
     }
 
     pub(super) fn its_use_of_resources_is_measured(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let text = subject.ctr(&["task", "metrics", "--format", "json", "one"])?;
         let metrics: serde_json::Value = serde_json::from_str(&text).doing("read the metrics")?;
         let number = |paths: [&str; 2]| {
@@ -241,7 +195,7 @@ mod case {
 
     pub(super) fn its_limits_can_be_lowered(subject: &Subject<'_>) -> Outcome {
         const LIMIT: &str = "67108864";
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         let resources = format!("{{\"memory\":{{\"limit\":{LIMIT}}},\"pids\":{{\"limit\":50}}}}");
         let tasks = subject.containerd.tasks();
         tasks
@@ -264,7 +218,7 @@ mod case {
     }
 
     pub(super) fn a_running_task_is_not_deleted(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         assert!(
             !subject
                 .containerd
@@ -272,51 +226,28 @@ mod case {
                 .status
                 .success()
         );
-        assert_eq!(subject.status("one")?, "RUNNING");
+        assert_eq!(status(subject, "one")?, "RUNNING");
         subject.remove("one")
     }
 
-    /// Subscribes to containerd's events, which go to `log`.
-    fn subscribe(subject: &Subject<'_>, log: &Path) -> Outcome<Daemon> {
-        let events = Daemon::start(&mut subject.containerd.ctr(&["events"]), log)?;
-        // A subscriber has no sign that it is one; the first event it sees is.
-        wait::until("a first event", PATIENCE, || {
-            let label = subject.ctr(&["image", "label", image::BUSYBOX, "seen=yes"]);
-            let seen = fs::read_to_string(log)
-                .unwrap_or_default()
-                .contains("/images/update");
-            (label.is_ok() && seen).then_some(())
-        })?;
-        Ok(events)
-    }
-
     pub(super) fn a_kill_for_want_of_memory_is_told(subject: &Subject<'_>) -> Outcome {
-        let log = subject.logs.join("events.log");
-        let mut events = subscribe(subject, &log)?;
+        let events = TaskEvents::of(subject)?;
         let limit = ["--rm", "--memory-limit", "16777216"];
         // `tail` keeps the last line, and this one never ends.
         let arguments = subject.arguments(&limit, "one", &["tail", "/dev/zero"]);
         let ran = subject.containerd.run_ctr(&arguments)?;
         assert_eq!(ran.status.code(), Some(137));
-        wait::until_true("an event of the kill", PATIENCE, || {
-            fs::read_to_string(&log)
-                .unwrap_or_default()
-                .contains("/tasks/oom")
-        })?;
-        events.stop().map(drop)
+        events.until("oom", "one")?;
+        events.stop()
     }
 
     pub(super) fn events_come_in_order(subject: &Subject<'_>) -> Outcome {
-        let log = subject.logs.join("events.log");
-        let mut events = subscribe(subject, &log)?;
+        let events = TaskEvents::of(subject)?;
         let topics = || -> Vec<String> {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            let words = text
-                .split_whitespace()
-                .filter(|word| word.starts_with("/tasks/"));
-            words.map(str::to_owned).collect()
+            let seen = events.seen().into_iter();
+            seen.map(|(topic, _)| topic).collect()
         };
-        subject.start("one", OBEDIENT)?;
+        subject.start("one", &[], OBEDIENT)?;
         subject.exec("one", "a", "true")?.success()?;
         subject
             .containerd
@@ -331,38 +262,34 @@ mod case {
         subject.remove("one")?;
         // containerd's own shim may end before it has sent its last event.
         let may_lack_last = subject.runtime == RUNC;
-        let deleted = || topics().iter().any(|topic| topic == "/tasks/delete");
+        let deleted = || topics().iter().any(|topic| topic == "delete");
         wait::until_true("the last event", PATIENCE, || {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            text.contains("/containers/delete") && (may_lack_last || deleted())
+            events.text().contains("/containers/delete") && (may_lack_last || deleted())
         })?;
         let lacking = usize::from(may_lack_last && !deleted());
-        events.stop()?;
         let expected = [
-            "/tasks/create",
-            "/tasks/start",
-            "/tasks/exec-added",
-            "/tasks/exec-started",
-            "/tasks/exit",
-            "/tasks/exit",
-            "/tasks/delete",
+            "create",
+            "start",
+            "exec-added",
+            "exec-started",
+            "exit",
+            "exit",
+            "delete",
         ];
         assert_eq!(topics(), expected[..expected.len() - lacking]);
-        Ok(())
+        events.stop()
     }
 
     pub(super) fn a_dead_shim_takes_its_container_along(subject: &Subject<'_>) -> Outcome {
-        subject.start("one", OBEDIENT)?;
-        let pids = subject.pids("one")?;
-        let shim = parent_of(pids[0])?;
+        subject.start("one", &[], OBEDIENT)?;
+        let pids = pids(subject, "one")?;
+        let shim = held::parent_of(pids[0])?;
         run::to_end(Command::new("kill").args(["-KILL", &shim.to_string()]))?.success()?;
         wait::until_true("the container to die", PATIENCE, || {
-            pids.iter().all(|pid| !is_alive(*pid))
+            pids.iter().all(|pid| !held::is_alive(*pid))
         })?;
         wait::until_true("containerd to forget the task", PATIENCE, || {
-            subject
-                .status("one")
-                .is_ok_and(|status| status != "RUNNING")
+            status(subject, "one").is_ok_and(|status| status != "RUNNING")
         })?;
         // The task may be gone or stopped; both are right.
         subject
@@ -377,85 +304,9 @@ mod case {
         }
         Ok(())
     }
-
-    fn is_alive(pid: u32) -> bool {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        !status.is_empty() && !status.contains("State:\tZ")
-    }
-
-    fn parent_of(pid: u32) -> Outcome<u32> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).doing("find the shim")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        line.and_then(|parent| parent.trim().parse().ok())
-            .ok_or_else(|| Failure::new("a process without parent"))
-    }
 }
 
-/// A case on containerd's own shim.
-fn on_stock(world: &World, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
-    let before = Census::take();
-    let containerd = Containerd::start(world)?;
-    case(&Subject {
-        containerd: &containerd,
-        runtime: RUNC,
-        logs: world.logs(),
-    })?;
-    containerd.stop()?;
-    before.until_clean(PATIENCE)
-}
-
-/// A case on our shim with `binary` as OCI runtime.
-fn on_ours(world: &World, binary: &str, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
-    let node = Node::provision(world)?;
-    node.set("50-runtime", &format!("[runtime]\nbinary = \"{binary}\"\n"))?;
-    case(&Subject {
-        containerd: &node.containerd,
-        runtime: PORTCULLIS,
-        logs: world.logs(),
-    })?;
-    node.finish()
-}
-
-macro_rules! on_every_shim {
-    ($($case:ident)+) => {
-        mod needs_containerd {
-            mod stock_shim {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Cni, RuncShim);
-                        in_world!(|world| on_stock(world, case::$case))
-                    }
-                )+
-            }
-            mod with_runc {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
-                        in_world!(|world| on_ours(world, "runc", case::$case))
-                    }
-                )+
-            }
-            mod with_crun {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Crun, Cni, Swtpm, Programs);
-                        in_world!(Shape { unified: false }, |world| {
-                            on_ours(world, "crun", case::$case)
-                        })
-                    }
-                )+
-            }
-        }
-    };
-}
-
-on_every_shim! {
+on_shims! {
     output_and_exit_code_come_back
     ten_megabytes_of_output_arrive_whole
     a_terminal_is_a_terminal

@@ -10,13 +10,12 @@ use portcullis_tests::containerd::{NAMESPACE, POD_NAMESPACE};
 use portcullis_tests::cri::{self, Pod, expected};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
+use portcullis_tests::require::count;
 use portcullis_tests::shim_tasks::ShimTasks;
 use portcullis_tests::wait::PATIENCE;
 use portcullis_tests::world::{Census, World, measured};
 use portcullis_tests::{in_world, needs};
 
-/// Set to run the long form.
-const LONG: &str = "PORTCULLIS_TEST_LONG";
 /// Runtime handler of our shim.
 const HANDLER: &str = "portcullis";
 /// What the allocator may keep more after the soak, in KiB.
@@ -70,14 +69,6 @@ impl fmt::Display for Held {
             "{} descriptors, {} threads, {} KiB anonymous",
             self.descriptors, self.threads, self.anonymous_kib
         )
-    }
-}
-
-fn count(short: usize, long: usize) -> usize {
-    if std::env::var_os(LONG).is_some() {
-        long
-    } else {
-        short
     }
 }
 

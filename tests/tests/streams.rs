@@ -16,11 +16,10 @@ use portcullis_tests::added::{Added, ID, compare_with_seq, expect, joined, readi
 use portcullis_tests::containerd::NAMESPACE;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::grpc::Status;
+use portcullis_tests::on_shims;
 use portcullis_tests::shim_tasks::{ShimTasks, State};
 use portcullis_tests::subject::Subject;
 use portcullis_tests::wait::{self, PATIENCE};
-use portcullis_tests::world::Shape;
-use portcullis_tests::{in_world, needs};
 
 /// A program that waits for ever.
 const SLEEPER: &str = "while :; do sleep 600; done";
@@ -474,59 +473,37 @@ mod case {
     }
 }
 
-macro_rules! on_shims {
-    ($($module:ident, $binary:literal, $unified:literal: $($case:ident)+;)+) => {
-        $(
-            mod $module {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Crun, Cni, RuncShim, Swtpm, Programs);
-                        in_world!(Shape { unified: $unified }, |world| match $binary {
-                            "" => Subject::stock(world, case::$case),
-                            binary => Subject::ours(world, binary, case::$case),
-                        })
-                    }
-                )+
-            }
-        )+
-    };
-}
-
-mod needs_containerd {
-    on_shims! {
-        stock_shim, "", true:
-            a_hundred_megabytes_arrive_whole_and_in_order
-            a_slow_reader_holds_the_writer_and_loses_nothing
-            a_client_detaches_and_attaches_again
-            input_ends_when_there_is_none_or_it_is_closed
-            a_terminal_carries_much_and_changes_its_size
-            a_terminal_is_hung_up_when_its_input_ends
-            a_file_is_appended_to
-            a_program_gets_all_output;
-        with_runc, "runc", true:
-            a_hundred_megabytes_arrive_whole_and_in_order
-            a_slow_reader_holds_the_writer_and_loses_nothing
-            an_orphan_with_the_output_open_holds_up_nothing
-            a_client_detaches_and_attaches_again
-            input_ends_when_there_is_none_or_it_is_closed
-            a_terminal_carries_much_and_changes_its_size
-            a_terminal_is_hung_up_when_its_input_ends
-            a_file_is_appended_to
-            a_program_gets_all_output
-            input_closed_before_the_start_is_closed
-            a_terminals_output_goes_to_files_and_programs
-            odd_streams_are_refused
-            programs_that_fail_are_cleared_up
-            a_full_log_stops_nothing
-            no_environment_and_no_arguments_are_logged;
-        with_crun, "crun", false:
-            a_hundred_megabytes_arrive_whole_and_in_order
-            a_client_detaches_and_attaches_again
-            a_terminal_carries_much_and_changes_its_size
-            a_terminal_is_hung_up_when_its_input_ends
-            a_program_gets_all_output
-            a_slow_client_gets_the_output_of_short_processes;
-    }
+on_shims! {
+    stock_shim:
+        a_hundred_megabytes_arrive_whole_and_in_order
+        a_slow_reader_holds_the_writer_and_loses_nothing
+        a_client_detaches_and_attaches_again
+        input_ends_when_there_is_none_or_it_is_closed
+        a_terminal_carries_much_and_changes_its_size
+        a_terminal_is_hung_up_when_its_input_ends
+        a_file_is_appended_to
+        a_program_gets_all_output;
+    with_runc:
+        a_hundred_megabytes_arrive_whole_and_in_order
+        a_slow_reader_holds_the_writer_and_loses_nothing
+        an_orphan_with_the_output_open_holds_up_nothing
+        a_client_detaches_and_attaches_again
+        input_ends_when_there_is_none_or_it_is_closed
+        a_terminal_carries_much_and_changes_its_size
+        a_terminal_is_hung_up_when_its_input_ends
+        a_file_is_appended_to
+        a_program_gets_all_output
+        input_closed_before_the_start_is_closed
+        a_terminals_output_goes_to_files_and_programs
+        odd_streams_are_refused
+        programs_that_fail_are_cleared_up
+        a_full_log_stops_nothing
+        no_environment_and_no_arguments_are_logged;
+    with_crun:
+        a_hundred_megabytes_arrive_whole_and_in_order
+        a_client_detaches_and_attaches_again
+        a_terminal_carries_much_and_changes_its_size
+        a_terminal_is_hung_up_when_its_input_ends
+        a_program_gets_all_output
+        a_slow_client_gets_the_output_of_short_processes;
 }

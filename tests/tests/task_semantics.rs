@@ -6,108 +6,29 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_tests::containerd::{Containerd, NAMESPACE, PORTCULLIS, RUNC};
-use portcullis_tests::daemon::Daemon;
+use portcullis_tests::containerd::{NAMESPACE, PORTCULLIS};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::grpc::Status;
 use portcullis_tests::held;
-use portcullis_tests::node::Node;
-use portcullis_tests::run::Ran;
+use portcullis_tests::on_shims;
+use portcullis_tests::require::count;
 use portcullis_tests::shim_tasks::{ShimTasks, State};
+use portcullis_tests::subject::Subject;
+use portcullis_tests::task_events::TaskEvents;
 use portcullis_tests::wait::{self, PATIENCE};
-use portcullis_tests::world::{Census, Shape, World};
-use portcullis_tests::{image, in_world, needs};
-use serde_json::Value;
+use portcullis_tests::world::Census;
 
-/// Set to run the long forms.
-const LONG: &str = "PORTCULLIS_TEST_LONG";
 /// Lets a test choose the next process number of its world.
 const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
-/// What a case works on.
-struct Subject<'a> {
-    containerd: &'a Containerd,
-    runtime: &'static str,
-    logs: PathBuf,
-}
-
-impl Subject<'_> {
-    fn ctr(&self, arguments: &[&str]) -> Outcome<Ran> {
-        self.containerd.run_ctr(arguments)
-    }
-
-    /// Starts a container and leaves it running.
-    fn start(&self, id: &str, options: &[&str], script: &str) -> Outcome<ShimTasks> {
-        let mut arguments = vec!["run", "--detach", "--runtime", self.runtime];
-        arguments.extend_from_slice(options);
-        arguments.extend_from_slice(&[image::BUSYBOX, id, "sh", "-c", script]);
-        self.ctr(&arguments)?.success()?;
-        ShimTasks::of(NAMESPACE, id)
-    }
-
-    fn remove(&self, id: &str) -> Outcome {
-        self.ctr(&["task", "delete", "--force", id])?.success()?;
-        self.ctr(&["container", "delete", id])?.success().map(drop)
-    }
-
-    /// Subscribes to containerd's events.
-    fn events(&self) -> Outcome<Events> {
-        let log = self.logs.join("events.log");
-        let daemon = Daemon::start(&mut self.containerd.ctr(&["events"]), &log)?;
-        // A subscriber has no sign that it is one; the first event it sees is.
-        wait::until_true("a first event", PATIENCE, || {
-            let label = self.ctr(&["image", "label", image::BUSYBOX, "seen=yes"]);
-            label.is_ok() && read(&log).contains("/images/update")
-        })?;
-        Ok(Events { daemon, log })
-    }
-}
-
-/// What containerd tells its subscribers.
-struct Events {
-    daemon: Daemon,
-    log: PathBuf,
-}
-
-impl Events {
-    /// Events of tasks so far: the topic's last word and the process' id.
-    fn seen(&self) -> Vec<(String, String)> {
-        read(&self.log)
-            .lines()
-            .filter_map(|line| {
-                let (_, rest) = line.split_once("/tasks/")?;
-                let (topic, json) = rest.split_once(' ')?;
-                let event: Value = serde_json::from_str(json).ok()?;
-                let word = |name: &str| event.get(name).and_then(Value::as_str);
-                let id = word("exec_id").or(word("id")).or(word("container_id"))?;
-                Some((topic.to_owned(), id.to_owned()))
-            })
-            .collect()
-    }
-
-    fn until(&self, topic: &str, id: &str) -> Outcome {
-        wait::until_true(&format!("'{topic}' of '{id}'"), PATIENCE, || {
-            self.seen().contains(&(topic.to_owned(), id.to_owned()))
-        })
-        .map_err(|failure| Failure::new(format!("{failure}; seen: {:?}", self.seen())))
-    }
-
-    fn stop(mut self) -> Outcome {
-        self.daemon.stop().map(drop)
-    }
+/// Starts a container and leaves it running.
+fn start(subject: &Subject<'_>, id: &str, options: &[&str], script: &str) -> Outcome<ShimTasks> {
+    subject.start(id, options, script)?;
+    ShimTasks::of(NAMESPACE, id)
 }
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
-}
-
-/// `long` if the long forms are asked for.
-fn count(short: usize, long: usize) -> usize {
-    if std::env::var_os(LONG).is_some() {
-        long
-    } else {
-        short
-    }
 }
 
 /// The spec of a process that runs `script`.
@@ -158,8 +79,8 @@ mod case {
     use super::*;
 
     pub(super) fn t38_init_is_told_to_have_ended_after_its_execs(subject: &Subject<'_>) -> Outcome {
-        let events = subject.events()?;
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let events = TaskEvents::of(subject)?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         for exec_id in ["a", "b"] {
             exec(&tasks, "one", exec_id, "sleep 600")?;
         }
@@ -203,16 +124,14 @@ mod case {
     pub(super) fn t39_very_short_processes_are_not_missed(subject: &Subject<'_>) -> Outcome {
         for number in 0..count(8, 1000) {
             let script = format!("exit {}", number % 200);
-            let mut run = vec!["run", "--rm", "--runtime", subject.runtime];
-            run.extend_from_slice(&[image::BUSYBOX, "short", "sh", "-c", &script]);
-            let ran = subject.ctr(&run)?;
+            let ran = subject.run("short", &["sh", "-c", &script])?;
             assert_eq!(
                 ran.status.code(),
                 i32::try_from(number % 200).ok(),
                 "{ran:?}"
             );
         }
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         for number in 0..count(100, 1000) {
             let wanted = u32::try_from(number % 200).doing("count")?;
             let exec_id = format!("e{number}");
@@ -223,7 +142,7 @@ mod case {
     }
 
     pub(super) fn t39_fifty_execs_at_once_all_report(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         let ended: Vec<Outcome<u32>> = thread::scope(|scope| {
             let tasks = &tasks;
             let started: Vec<_> = (0..50)
@@ -243,7 +162,7 @@ mod case {
 
     pub(super) fn t39_an_exec_may_meet_the_end_of_init(subject: &Subject<'_>) -> Outcome {
         for round in 0..8 {
-            let tasks = subject.start("one", &[], "sleep 600")?;
+            let tasks = start(subject, "one", &[], "sleep 600")?;
             tasks
                 .exec("one", "x", &spec("sleep 600"))?
                 .doing("add a process")?;
@@ -268,7 +187,7 @@ mod case {
     pub(super) fn t40_wait_before_and_after_the_end_and_after_delete(
         subject: &Subject<'_>,
     ) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         exec(&tasks, "one", "x", "sleep 600")?;
         let waited = thread::scope(|scope| {
             let waiters: Vec<_> = (0..3)
@@ -291,7 +210,7 @@ mod case {
     }
 
     pub(super) fn t40_a_signal_counts_128_more(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         for signal in [1, 2, 3, 6, 9, 13, 15, 34, 64] {
             exec(&tasks, "one", "x", "exec sleep 600")?;
             // The process may still be the runtime's; only its program has default handlers.
@@ -311,7 +230,7 @@ mod case {
     pub(super) fn t40_a_process_number_used_again_is_another_process(
         subject: &Subject<'_>,
     ) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         let used = exec(&tasks, "one", "first", "exit 3")?;
         assert_eq!(tasks.wait("one", "first")?.doing("wait")?, 3);
         // How many processes and threads the runtime makes before the one differs.
@@ -343,7 +262,7 @@ mod case {
     }
 
     pub(super) fn t41_kill_reaches_one_or_all(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600 & sleep 600 & wait")?;
+        let tasks = start(subject, "one", &[], "sleep 600 & sleep 600 & wait")?;
         exec(&tasks, "one", "x", "sleep 600")?;
         exec(&tasks, "one", "y", "sleep 600")?;
         tasks.kill("one", "x", 9, false)?.doing("kill one")?;
@@ -365,7 +284,7 @@ mod case {
         // A daemon whose parent is gone, and children that nobody waits for.
         let script = "(setsid sleep 700 &); for i in 1 2 3 4 5; do true & done; exec sleep 600";
         let before = Census::take();
-        let tasks = subject.start("one", &[], script)?;
+        let tasks = start(subject, "one", &[], script)?;
         exec(&tasks, "one", "x", "(setsid sleep 800 &); exit 4")?;
         assert_eq!(tasks.wait("one", "x")?.doing("wait")?, 4);
         assert_eq!(status(&tasks, "one", "")?, State::RUNNING);
@@ -376,7 +295,7 @@ mod case {
     }
 
     pub(super) fn t46_statistics_have_the_type_of_the_cgroups(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         let stats = tasks.stats("one")?.doing("ask for statistics")?;
         let version = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
             "io.containerd.cgroups.v2.Metrics"
@@ -389,7 +308,7 @@ mod case {
     }
 
     pub(super) fn t47_pause_shows_in_the_state(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         exec(&tasks, "one", "x", "sleep 600")?;
         tasks.plain("Pause", "one")?.doing("pause")?;
         let (init, exec) = (tasks.state("one", "")?, tasks.state("one", "x")?);
@@ -410,7 +329,7 @@ mod case {
     }
 
     pub(super) fn t49_what_cannot_be_done_has_its_code(subject: &Subject<'_>) -> Outcome {
-        let tasks = subject.start("one", &[], "sleep 600")?;
+        let tasks = start(subject, "one", &[], "sleep 600")?;
         assert_eq!(code(tasks.plain("Levitate", "one")?), Status::UNIMPLEMENTED);
         assert_eq!(code(tasks.state("other", "")?), Status::NOT_FOUND);
         assert_eq!(code(tasks.state("one", "x")?), Status::NOT_FOUND);
@@ -436,8 +355,8 @@ mod case {
 
     pub(super) fn t9_a_second_delete_finds_nothing(subject: &Subject<'_>) -> Outcome {
         const GROUP: [&str; 2] = ["--annotation", "io.containerd.runc.v2.group=pod"];
-        let tasks = subject.start("one", &GROUP, "sleep 600")?;
-        subject.start("two", &GROUP, "exit 5")?;
+        let tasks = start(subject, "one", &GROUP, "sleep 600")?;
+        start(subject, "two", &GROUP, "exit 5")?;
         until_status(&tasks, "two", "", State::STOPPED)?;
         let deleted = tasks.delete("two", "")?.doing("delete")?;
         assert_eq!(deleted.exit_status, 5);
@@ -445,100 +364,16 @@ mod case {
         assert_eq!(code(tasks.wait("two", "")?), Status::NOT_FOUND);
         assert_eq!(status(&tasks, "one", "")?, State::RUNNING);
         // containerd finds out by itself.
-        let removed = subject.ctr(&["task", "delete", "--force", "two"])?;
-        drop(removed);
+        let remove = ["task", "delete", "--force", "two"];
+        subject.containerd.run_ctr(&remove)?;
         wait::until_true("the container to be forgotten", PATIENCE, || {
-            let deleted = subject.ctr(&["container", "delete", "two"]);
-            deleted.is_ok_and(|ran| ran.status.success())
+            subject.ctr(&["container", "delete", "two"]).is_ok()
         })?;
         subject.remove("one")
     }
 }
 
-/// A case on containerd's own shim.
-fn on_stock(world: &World, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
-    let before = Census::take();
-    let containerd = Containerd::start(world)?;
-    case(&Subject {
-        containerd: &containerd,
-        runtime: RUNC,
-        logs: world.logs(),
-    })?;
-    containerd.stop()?;
-    before.until_clean(PATIENCE)
-}
-
-/// A case on our shim with `binary` as OCI runtime.
-fn on_ours(world: &World, binary: &str, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
-    let node = Node::provision(world)?;
-    // Fifty records at once may take longer on a busy machine than a node allows by default.
-    let settings =
-        format!("[attestation]\nsnapshot_deadline = \"20s\"\n[runtime]\nbinary = \"{binary}\"\n");
-    node.set("50-runtime", &settings)?;
-    case(&Subject {
-        containerd: &node.containerd,
-        runtime: PORTCULLIS,
-        logs: world.logs(),
-    })?;
-    node.finish()
-}
-
-macro_rules! on_every_shim {
-    ($($case:ident)+; ours: $($ours:ident)+) => {
-        mod needs_containerd {
-            mod stock_shim {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Cni, RuncShim);
-                        in_world!(|world| on_stock(world, case::$case))
-                    }
-                )+
-            }
-            mod with_runc {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
-                        in_world!(|world| on_ours(world, "runc", case::$case))
-                    }
-                )+
-                $(
-                    #[test]
-                    fn $ours() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
-                        in_world!(|world| on_ours(world, "runc", case::$ours))
-                    }
-                )+
-            }
-            mod with_crun {
-                use crate::*;
-                $(
-                    #[test]
-                    fn $case() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Crun, Cni, Swtpm, Programs);
-                        in_world!(Shape { unified: false }, |world| {
-                            on_ours(world, "crun", case::$case)
-                        })
-                    }
-                )+
-                $(
-                    #[test]
-                    fn $ours() -> Outcome {
-                        needs!(Root, Busybox, Containerd, Crun, Cni, Swtpm, Programs);
-                        in_world!(Shape { unified: false }, |world| {
-                            on_ours(world, "crun", case::$ours)
-                        })
-                    }
-                )+
-            }
-        }
-    };
-}
-
-on_every_shim! {
+on_shims! {
     t9_a_second_delete_finds_nothing
     t38_init_is_told_to_have_ended_after_its_execs
     t39_an_exec_may_meet_the_end_of_init

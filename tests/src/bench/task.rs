@@ -14,6 +14,8 @@ use crate::failure::{Doing, Failure, Outcome};
 use crate::grpc::Channel;
 use crate::image;
 use crate::node::Node;
+use crate::task_message::{Any, Mount, Nothing};
+use crate::tasks::Tasks;
 
 /// How long one request may take while 200 others are served.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -23,19 +25,9 @@ const ROOT_LABEL: &str = "containerd.io/gc.root";
 const SLEEP: [&str; 2] = ["sleep", "3600"];
 /// SIGKILL.
 const KILL: u32 = 9;
-/// Type of an exec's process spec.
-const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /// The process of an exec, as `ctr` would make it for this image.
 const TRUE: &[u8] =
     br#"{"args":["true"],"cwd":"/","env":["PATH=/bin"],"user":{"uid":1000,"gid":1000}}"#;
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct Runtime {
@@ -106,60 +98,10 @@ struct Stat {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Mount {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "2")]
-    source: String,
-    #[prost(string, tag = "3")]
-    target: String,
-    #[prost(string, repeated, tag = "4")]
-    options: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
 struct Mounts {
     #[prost(message, repeated, tag = "1")]
     mounts: Vec<Mount>,
 }
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Create {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(message, repeated, tag = "3")]
-    rootfs: Vec<Mount>,
-}
-
-/// What `Start`, `Wait`, `Kill`, `Delete` and `DeleteProcess` ask with. Only `Kill` has the last.
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Process {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-    #[prost(uint32, tag = "3")]
-    signal: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Exec {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(message, optional, tag = "6")]
-    spec: Option<Any>,
-    #[prost(string, tag = "7")]
-    exec_id: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Waited {
-    #[prost(uint32, tag = "1")]
-    exit_status: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Nothing {}
 
 /// A container that can be launched again and again. Not removed by being dropped.
 #[derive(Debug, Clone)]
@@ -258,49 +200,37 @@ pub(super) fn discard(all: &[Launchable]) -> Outcome {
 impl Launchable {
     /// Creates its task and starts it.
     pub(super) fn launch(&self) -> Outcome<Launched> {
-        let create = Create {
-            container_id: self.id.clone(),
-            rootfs: self.mounts.clone(),
-        };
+        let tasks = tasks();
+        let mounts = self.mounts.clone();
         let begun = Instant::now();
-        tasks::<Nothing>("Create", &create)?;
+        tasks.create(&self.id, mounts)?.doing("create a task")?;
         let create = since(begun);
         let begun = Instant::now();
-        tasks::<Nothing>("Start", &self.process(""))?;
+        tasks.start(&self.id, "")?.doing("start a task")?;
         let start = since(begun);
         Ok(Launched { create, start })
     }
 
     /// Kills its task and removes it.
     pub(super) fn end(&self) -> Outcome {
-        let init = self.process("");
-        let kill = Process {
-            signal: KILL,
-            ..init.clone()
-        };
-        tasks::<Nothing>("Kill", &kill)?;
-        tasks::<Waited>("Wait", &init)?;
-        tasks::<Nothing>("Delete", &init).map(drop)
+        let tasks = tasks();
+        tasks.kill(&self.id, "", KILL)?.doing("kill a task")?;
+        tasks.wait(&self.id, "")?.doing("wait for a task")?;
+        tasks.delete(&self.id)?.doing("delete a task")
     }
 
     /// Adds a process that runs `true`, and waits until containerd knows of its end; returns the
     /// milliseconds that took.
     pub(super) fn exec(&self, exec_id: &str) -> Outcome<f64> {
-        let exec = Exec {
-            container_id: self.id.clone(),
-            spec: Some(Any {
-                type_url: PROCESS.to_owned(),
-                value: TRUE.to_vec(),
-            }),
-            exec_id: exec_id.to_owned(),
-        };
-        let process = self.process(exec_id);
+        let (tasks, id) = (tasks(), self.id.as_str());
         let begun = Instant::now();
-        tasks::<Nothing>("Exec", &exec)?;
-        tasks::<Nothing>("Start", &process)?;
-        let exit = tasks::<Waited>("Wait", &process)?.exit_status;
+        tasks.exec(id, exec_id, TRUE, "")?.doing("add a process")?;
+        tasks.start(id, exec_id)?.doing("start a process")?;
+        let exit = tasks.wait(id, exec_id)?.doing("wait for a process")?;
         let took = since(begun);
-        tasks::<Nothing>("DeleteProcess", &process)?;
+        tasks
+            .delete_process(id, exec_id)?
+            .doing("delete a process")?;
         if exit == 0 {
             return Ok(took);
         }
@@ -308,14 +238,6 @@ impl Launchable {
             "'true' in '{}' ended with {exit}",
             self.id
         )))
-    }
-
-    fn process(&self, exec_id: &str) -> Process {
-        Process {
-            container_id: self.id.clone(),
-            exec_id: exec_id.to_owned(),
-            signal: 0,
-        }
     }
 }
 
@@ -327,8 +249,8 @@ fn snapshots<Answer: Message + Default>(method: &str, question: &impl Message) -
     call("snapshots.v1.Snapshots", method, question)
 }
 
-fn tasks<Answer: Message + Default>(method: &str, question: &impl Message) -> Outcome<Answer> {
-    call("tasks.v1.Tasks", method, question)
+fn tasks() -> Tasks<'static> {
+    Tasks::new(Path::new(SOCKET), NAMESPACE).within(PATIENCE)
 }
 
 fn call<Answer: Message + Default>(

@@ -31,7 +31,7 @@ impl Root {
     /// The one for the worlds of tests, with `program`, ours, and our source tree to be seen, if
     /// the environment names one.
     pub(super) fn for_tests(program: &Path) -> Option<Self> {
-        let folder = PathBuf::from(std::env::var_os(VARIABLE)?);
+        let folder = other()?;
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         let mut shown: Vec<PathBuf> = [program.parent(), sources]
             .into_iter()
@@ -68,6 +68,11 @@ impl Root {
         umount2(".", MntFlags::MNT_DETACH).doing("take the machine's files away")?;
         chdir("/").doing("go to the new root")
     }
+}
+
+/// The folder that the environment names.
+pub(super) fn other() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
 /// Shows folder `from` at the same path below `root`; returns where.
