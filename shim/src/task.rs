@@ -273,3 +273,6 @@ fn is_uncollected(pid: u32) -> bool {
     i32::try_from(pid)
         .is_ok_and(|pid| pid > 0 && waitid(Id::Pid(Pid::from_raw(pid)), look) != Err(Errno::ECHILD))
 }
+
+#[cfg(test)]
+mod tests;

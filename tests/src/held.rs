@@ -75,6 +75,16 @@ impl HeldRuntime {
         self.order(verb, "kill", id, seconds)
     }
 
+    /// From now on, calls of `verb` whose last argument is `last` do nothing, and say that they
+    /// did it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn skip(&self, verb: &str, last: &str) -> Outcome {
+        self.order(verb, "skip", last, "")
+    }
+
     fn order(&self, verb: &str, what: &str, last: &str, text: &str) -> Outcome {
         let path = format!("{TALK}/{verb}.{what}.{last}");
         fs::write(&path, text).doing(format!("write '{path}'"))
@@ -195,6 +205,7 @@ stop() {{
   while [ -e "$at.$1.$last" ]; do sleep 0.01; done
 }}
 echo "$verb $last" >> {TALK}/calls
+if [ -e "$at.skip.$last" ]; then exit 0; fi
 stop before
 if [ -e "$at.kill.$last" ]; then
   {real} "$@" &

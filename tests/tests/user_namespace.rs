@@ -82,13 +82,18 @@ mod needs_containerd {
 
     #[test]
     fn t34_root_of_a_pod_is_nobody_on_the_host() -> Outcome {
-        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        needs!(
+            Root,
+            Busybox,
+            Containerd,
+            Containerd2,
+            Runc,
+            Cni,
+            Swtpm,
+            Programs
+        );
         in_world!(|world| {
             let node = Node::provision(world)?;
-            if node.containerd.generation()? < 2 {
-                eprintln!("skipped: needs containerd 2.0; run 'cargo xtask matrix'");
-                return node.finish();
-            }
             let cri = node.containerd.cri();
             let volume = "/var/lib/kubelet/pods/uid-1/volumes/kubernetes.io~empty-dir/data";
             // On a filesystem whose ids can be mapped, which the world's own is not.
@@ -129,13 +134,18 @@ mod needs_containerd {
 
     #[test]
     fn t34_a_pod_whose_ids_are_those_of_the_host_is_refused() -> Outcome {
-        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        needs!(
+            Root,
+            Busybox,
+            Containerd,
+            Containerd2,
+            Runc,
+            Cni,
+            Swtpm,
+            Programs
+        );
         in_world!(|world| {
             let node = Node::provision(world)?;
-            if node.containerd.generation()? < 2 {
-                eprintln!("skipped: needs containerd 2.0; run 'cargo xtask matrix'");
-                return node.finish();
-            }
             let cri = node.containerd.cri();
             let before = Census::take();
             for host in [0, 1000] {
