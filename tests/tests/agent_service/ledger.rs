@@ -8,13 +8,14 @@ use portcullis_attestation::hex;
 use portcullis_client::method::{AnchorLedger, Status};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::run::{self, Ran};
+use portcullis_tests::wait::PATIENCE;
 use portcullis_tests::{in_world, needs};
 use portcullis_tpm::{Deadline, Tcti, Tpm};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::host::Host;
-use super::{LEDGER, PATIENCE, append};
+use super::{LEDGER, append};
 
 const COPY: &str = "/run/copy";
 
