@@ -1,6 +1,5 @@
 //! The decision about one container, from its state to its record.
 
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -199,19 +198,9 @@ impl Launch<'_> {
     fn harden(&self, demands: &Demands<'_>) -> Result<Hardened, Refusals> {
         let profile = portcullis_config::profile(&demands.effective.profile)?;
         let oci: &OciConfig = &self.bundle.config;
-        let rootfs = match self.rootfs() {
-            None => None,
-            Some(path) => {
-                Some(portcullis_host::open_rootfs(&path).map_err(|error| error.refusal())?)
-            }
-        };
-        let policy = FactsPolicy {
-            mounts_allow: self.config.mounts_allow.iter().map(PathBuf::from).collect(),
-            ..FactsPolicy::default()
-        };
-        let directory = rootfs.as_ref().map(|directory| directory.as_fd());
-        let facts =
-            portcullis_host::facts(oci, directory, &policy).map_err(|error| error.refusal())?;
+        let policy = FactsPolicy::allowing(&self.config.mounts_allow);
+        let facts = portcullis_host::facts(oci, self.rootfs().as_deref(), &policy)
+            .map_err(|error| error.refusal())?;
         harden(oci.clone(), &profile, &facts, &demands.relaxations)
     }
 

@@ -311,18 +311,9 @@ fn hardened(
     oci: &OciConfig,
     rootfs: &Path,
 ) -> Result<Hardened, Refusals> {
-    let policy = FactsPolicy {
-        mounts_allow: docket
-            .config
-            .mounts_allow
-            .iter()
-            .map(PathBuf::from)
-            .collect(),
-        ..FactsPolicy::default()
-    };
-    let mut facts = portcullis_host::open_rootfs(rootfs)
-        .and_then(|fd| portcullis_host::facts(oci, Some(std::os::fd::AsFd::as_fd(&fd)), &policy))
-        .map_err(|error| Refusals::from(error.refusal()))?;
+    let policy = FactsPolicy::allowing(&docket.config.mounts_allow);
+    let mut facts =
+        portcullis_host::facts(oci, Some(rootfs), &policy).map_err(|error| error.refusal())?;
     if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {
         facts.user_namespace = resident::maps(path)?;
     }

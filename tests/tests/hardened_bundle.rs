@@ -1,7 +1,6 @@
 //! Hardened configurations as runc and crun run them: what the process inside really has.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +9,7 @@ use portcullis_config::profile_from;
 use portcullis_hardening::{
     Hardened, MountSource, OciConfig, Profile, Relaxations, clamp_exec, harden,
 };
-use portcullis_host::{FactsPolicy, facts, open_rootfs};
+use portcullis_host::{FactsPolicy, facts};
 use portcullis_tests::run;
 use serde_json::{Value, json};
 
@@ -91,18 +90,18 @@ impl Bundle {
         // Deleting a container kills everything in its group, so each has its own.
         config["linux"]["cgroupsPath"] = format!("/portcullis-{}", self.id()).into();
         let config = OciConfig::parse(config.to_string().as_bytes()).unwrap();
-        let rootfs = open_rootfs(&self.path().join("rootfs")).unwrap();
+        let rootfs = self.path().join("rootfs");
         let allowed = FactsPolicy {
             mounts_allow: vec![self.scratch.path().join("volume")],
             ..FactsPolicy::default()
         };
-        let facts = facts(&config, Some(rootfs.as_fd()), &allowed).unwrap();
+        let facts = facts(&config, Some(&rootfs), &allowed).unwrap();
         let hardened =
             harden(config, profile, &facts, &Relaxations::none()).unwrap_or_else(|refusals| {
                 panic!("{:#}", refusals.to_json(&portcullis_gate::RecordId([0; 4])))
             });
         let again = OciConfig::parse(&hardened.config.to_bytes()).unwrap();
-        let facts = self::facts(&again, Some(rootfs.as_fd()), &allowed).unwrap();
+        let facts = self::facts(&again, Some(&rootfs), &allowed).unwrap();
         let twice = harden(again, profile, &facts, &Relaxations::none()).unwrap();
         assert_eq!(twice.changes, [], "a second pass finds nothing to change");
         assert_eq!(twice.config, hardened.config);

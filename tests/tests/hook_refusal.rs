@@ -1,7 +1,6 @@
 //! The hook under runc and crun: what it refuses does not start, and the reason can be found.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::process::Command;
 
 use portcullis_config::profile;
 use portcullis_hardening::{OciConfig, Relaxations, harden};
-use portcullis_host::{FactsPolicy, facts, open_rootfs};
+use portcullis_host::{FactsPolicy, facts};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::refusal::Refusal;
@@ -69,8 +68,8 @@ impl Bundle {
     /// Writes `config` as the wrapper or the shim would have hardened it.
     fn write_hardened(&self, config: &Value) -> Outcome {
         let oci = OciConfig::parse(config.to_string().as_bytes()).doing("parse")?;
-        let rootfs = open_rootfs(&self.directory.join("rootfs")).doing("open the rootfs")?;
-        let facts = facts(&oci, Some(rootfs.as_fd()), &FactsPolicy::default()).doing("look")?;
+        let rootfs = self.directory.join("rootfs");
+        let facts = facts(&oci, Some(&rootfs), &FactsPolicy::default()).doing("look")?;
         let profile = profile("restricted").doing("read the profile")?;
         let hardened = harden(oci, &profile, &facts, &Relaxations::none()).doing("harden")?;
         self.write(&hardened.config.to_bytes())

@@ -2,7 +2,6 @@
 
 mod judgement;
 
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -100,20 +99,9 @@ fn harden_here(
     arguments: &CheckArguments,
 ) -> Result<Hardened, Refusals> {
     let profile = portcullis_config::profile(&demands.effective.profile)?;
-    let rootfs = match rootfs(&oci, arguments) {
-        None => None,
-        Some(path) => Some(portcullis_host::open_rootfs(&path).map_err(|error| error.refusal())?),
-    };
-    let policy = FactsPolicy {
-        mounts_allow: settings.mounts_allow.iter().map(PathBuf::from).collect(),
-        ..FactsPolicy::default()
-    };
-    let facts = portcullis_host::facts(
-        &oci,
-        rootfs.as_ref().map(|directory| directory.as_fd()),
-        &policy,
-    )
-    .map_err(|error| error.refusal())?;
+    let policy = FactsPolicy::allowing(&settings.mounts_allow);
+    let facts = portcullis_host::facts(&oci, rootfs(&oci, arguments).as_deref(), &policy)
+        .map_err(|error| error.refusal())?;
     harden(oci, &profile, &facts, &demands.relaxations)
 }
 

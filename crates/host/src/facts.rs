@@ -9,8 +9,7 @@ mod rootfs;
 mod user_namespace;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use portcullis_hardening::{HostFacts, OciConfig, Rlimit, RootfsFacts};
@@ -18,7 +17,6 @@ use portcullis_hardening::{HostFacts, OciConfig, Rlimit, RootfsFacts};
 use crate::error::HostError;
 use mount_source::Judge;
 
-pub use rootfs::open_rootfs;
 pub use user_namespace::{joined_user_namespace, user_namespace_maps};
 
 /// What node policy and the runtime caller's own settings say about paths of the host.
@@ -36,15 +34,16 @@ pub struct FactsPolicy {
 
 /// Gathers the facts for `config`.
 ///
-/// `rootfs` is the mounted root filesystem of the container; without it no tmpfs is added. What
-/// is looked up by path (namespaces, sources of bind mounts) is what the path leads to now.
+/// `rootfs` is the mounted root filesystem of the container, which must be a directory and no
+/// link to one; without it no tmpfs is added. What is looked up by path (namespaces, sources of
+/// bind mounts) is what the path leads to now.
 ///
 /// # Errors
 ///
 /// [`HostError`] if something cannot be read; the container must then not start.
 pub fn facts(
     config: &OciConfig,
-    rootfs: Option<BorrowedFd<'_>>,
+    rootfs: Option<&Path>,
     policy: &FactsPolicy,
 ) -> Result<HostFacts, HostError> {
     let namespaces = namespace::origins(config)?;
@@ -65,7 +64,7 @@ pub fn facts(
         user_namespace: user_namespace::maps(config)?,
         mount_sources,
         rootfs: match rootfs {
-            Some(rootfs) => rootfs::directories(rootfs.as_fd())?,
+            Some(rootfs) => rootfs::directories(rootfs)?,
             None => RootfsFacts::default(),
         },
         cpu_thermal_paths: kernel::thermal_throttle_paths()?,
@@ -86,6 +85,17 @@ fn nofile() -> Result<Rlimit, HostError> {
 }
 
 // === impl FactsPolicy ===
+
+impl FactsPolicy {
+    /// The usual directories, and what node policy lets any container mount.
+    #[must_use]
+    pub fn allowing(mounts: &[String]) -> Self {
+        Self {
+            mounts_allow: mounts.iter().map(PathBuf::from).collect(),
+            ..Self::default()
+        }
+    }
+}
 
 impl Default for FactsPolicy {
     fn default() -> Self {

@@ -36,7 +36,7 @@ mod whole_file;
 
 pub use boot::boot_id;
 pub use error::HostError;
-pub use facts::{FactsPolicy, facts, joined_user_namespace, open_rootfs, user_namespace_maps};
+pub use facts::{FactsPolicy, facts, joined_user_namespace, user_namespace_maps};
 pub use moment::{Clocks, clocks, moment};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use seen::remember;

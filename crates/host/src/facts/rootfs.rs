@@ -1,7 +1,7 @@
 //! Directories of a root filesystem, which belongs to an image and is not trusted.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,20 +11,18 @@ use portcullis_hardening::{DirectoryFact, RootfsFacts};
 
 use crate::error::HostError;
 
-/// Opens the root filesystem of a bundle.
+/// Looks into the root filesystem at `path`, which is opened once.
 ///
 /// # Errors
 ///
 /// [`HostError::Open`] if it is not a directory, or a link to one.
-pub fn open_rootfs(path: &Path) -> Result<OwnedFd, HostError> {
+pub(super) fn directories(path: &Path) -> Result<RootfsFacts, HostError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|cause| HostError::Open {
+    let rootfs = open(path, flags, Mode::empty()).map_err(|cause| HostError::Open {
         path: path.into(),
         cause: cause.into(),
-    })
-}
-
-pub(super) fn directories(rootfs: BorrowedFd<'_>) -> Result<RootfsFacts, HostError> {
+    })?;
+    let rootfs = rootfs.as_fd();
     Ok(RootfsFacts {
         tmp: directory(rootfs, "tmp")?,
         var_tmp: directory(rootfs, "var/tmp")?,
@@ -58,7 +56,6 @@ fn directory(rootfs: BorrowedFd<'_>, name: &str) -> Result<DirectoryFact, HostEr
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -70,8 +67,7 @@ mod tests {
         fs::create_dir(scratch.path().join("elsewhere")).unwrap();
         fs::create_dir(scratch.path().join("elsewhere/tmp")).unwrap();
         symlink("elsewhere", scratch.path().join("var")).unwrap();
-        let rootfs = open_rootfs(scratch.path()).unwrap();
-        let facts = directories(rootfs.as_fd()).unwrap();
+        let facts = directories(scratch.path()).unwrap();
         assert_eq!(facts.tmp, DirectoryFact::Directory);
         assert_eq!(facts.var_tmp, DirectoryFact::NotDirectory);
         assert_eq!(facts.run, DirectoryFact::Absent);
@@ -83,8 +79,7 @@ mod tests {
         fs::write(scratch.path().join("tmp"), "").unwrap();
         fs::write(scratch.path().join("var"), "").unwrap();
         symlink("/", scratch.path().join("run")).unwrap();
-        let rootfs = open_rootfs(scratch.path()).unwrap();
-        let facts = directories(rootfs.as_fd()).unwrap();
+        let facts = directories(scratch.path()).unwrap();
         assert_eq!(facts.tmp, DirectoryFact::NotDirectory);
         assert_eq!(facts.var_tmp, DirectoryFact::NotDirectory);
         assert_eq!(facts.run, DirectoryFact::NotDirectory);
@@ -94,7 +89,7 @@ mod tests {
     fn a_link_is_not_opened_as_a_root_filesystem() {
         let scratch = tempfile::tempdir().unwrap();
         symlink("/", scratch.path().join("rootfs")).unwrap();
-        let refused = open_rootfs(&scratch.path().join("rootfs")).unwrap_err();
+        let refused = directories(&scratch.path().join("rootfs")).unwrap_err();
         assert!(matches!(refused, HostError::Open { .. }));
     }
 }
