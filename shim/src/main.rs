@@ -23,6 +23,7 @@ mod introspection;
 mod launch;
 mod leftover;
 mod log;
+mod look;
 mod metrics;
 mod mount;
 mod oom;

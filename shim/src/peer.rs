@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::socket::{getsockopt, sockopt};
 
+use crate::look::look;
 use crate::sys;
 
 /// Why a caller is not served.
@@ -107,10 +108,9 @@ fn look_at(pid: i32) -> Result<(), Stranger> {
 }
 
 fn has_ended(process: &OwnedFd) -> Result<bool, Stranger> {
-    let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    poll(&mut watched, PollTimeout::ZERO)
-        .map(|ready| ready > 0)
-        .map_err(unknown)
+    look(process.as_fd(), PollFlags::POLLIN)
+        .map(|found| !found.is_empty())
+        .map_err(Stranger::Unknown)
 }
 
 fn unknown(errno: Errno) -> Stranger {

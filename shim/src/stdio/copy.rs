@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::unistd::{read, write};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,6 +17,7 @@ use super::StdioError;
 use super::fifo::Outlet;
 use super::file::LogFile;
 use super::terminal::{HungUp, Terminal};
+use crate::look::look;
 use crate::sys;
 
 /// Most bytes moved by one `splice`; the default capacity of a pipe.
@@ -247,22 +248,4 @@ fn watch(
 /// Whether `fd` is ready for what `wanted` says, or broken.
 fn is_ready(fd: &AsyncFd<OwnedFd>, wanted: PollFlags) -> io::Result<bool> {
     Ok(!look(fd.get_ref().as_fd(), wanted)?.is_empty())
-}
-
-/// What is true of `fd` now, of `wanted` and of what is wrong with it.
-///
-/// A signal that is pending, such as that of a child's end, interrupts even a look that does not
-/// wait; it is no fault of the stream.
-pub(super) fn look(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
-    let mut fds = [PollFd::new(fd, wanted)];
-    loop {
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-            Ok(_) => {
-                let found = fds.first().and_then(PollFd::revents);
-                return Ok(found.unwrap_or(PollFlags::empty()));
-            }
-        }
-    }
 }

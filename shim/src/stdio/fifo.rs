@@ -9,7 +9,7 @@ use nix::poll::PollFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::StdioError;
-use super::copy::look;
+use crate::look::look;
 use crate::sys;
 
 /// How long a launch waits for containerd's client to open its end of a FIFO, as in the stock
