@@ -73,6 +73,18 @@ fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     }
 }
 
+/// Approves what was captured, and nothing else.
+fn sign(node: &Node) -> Outcome {
+    let mut sign = vec![
+        "reference",
+        "sign",
+        "--key",
+        "/run/operator/keys/reference.pem",
+    ];
+    sign.extend(["-i", CAPTURED, "-o", APPROVED, "--force"]);
+    node.portcullis(&sign)?.success().map(drop)
+}
+
 /// Approves the boot that the host is in, and of the recorded files those that are `allowed`.
 fn approve_files(node: &Node, allowed: impl Fn(&str) -> bool) -> Outcome {
     let mut capture = vec!["reference", "capture", "--name", "golden", "--events"];
@@ -97,14 +109,7 @@ fn approve_files(node: &Node, allowed: impl Fn(&str) -> bool) -> Outcome {
         .ok_or_else(|| Failure::new("PCR 10 was not captured"))?;
     state["ima"] = json!({ "files": files, "unknown": "refuse" });
     fs::write(CAPTURED, captured.to_string()).doing("write the capture")?;
-    let mut sign = vec![
-        "reference",
-        "sign",
-        "--key",
-        "/run/operator/keys/reference.pem",
-    ];
-    sign.extend(["-i", CAPTURED, "-o", APPROVED, "--force"]);
-    node.portcullis(&sign)?.success().map(drop)
+    sign(node)
 }
 
 /// Approves the events of the boot that the host is in, and nothing else.
@@ -119,14 +124,7 @@ fn approve_by_events(node: &Node) -> Outcome {
         CAPTURED,
     ];
     node.portcullis(&capture)?.success()?;
-    let mut sign = vec![
-        "reference",
-        "sign",
-        "--key",
-        "/run/operator/keys/reference.pem",
-    ];
-    sign.extend(["-i", CAPTURED, "-o", APPROVED, "--force"]);
-    node.portcullis(&sign)?.success().map(drop)
+    sign(node)
 }
 
 fn host(world: &portcullis_tests::world::World) -> Outcome<Node> {
@@ -246,14 +244,7 @@ mod needs_containerd {
             assert!(!Path::new(paths::EVENT_LOG).exists());
             let capture = ["reference", "capture", "--out", CAPTURED, "--force"];
             node.portcullis(&capture)?.success()?;
-            let mut sign = vec![
-                "reference",
-                "sign",
-                "--key",
-                "/run/operator/keys/reference.pem",
-            ];
-            sign.extend(["-i", CAPTURED, "-o", APPROVED, "--force"]);
-            node.portcullis(&sign)?.success()?;
+            sign(&node)?;
             node.attest()?;
             node.starts()?;
             node.finish()
@@ -279,6 +270,24 @@ mod needs_containerd {
             let vector = verdict(&node)?;
             assert_eq!(vector["executables"], 2, "{vector}");
             node.starts()?;
+
+            // The same by the command, and a directory less.
+            let mut capture = vec!["reference", "capture", "--name", "golden", "--events"];
+            capture.extend([
+                "--files",
+                "--exclude",
+                "/usr/lib/",
+                "--out",
+                CAPTURED,
+                "--force",
+            ]);
+            let told = node.portcullis(&capture)?.success()?;
+            assert!(told.contains("by files"), "{told}");
+            sign(&node)?;
+            node.attest()?;
+            assert_eq!(verdict(&node)?["executables"], 2);
+            approve_files(&node, |_path| true)?;
+            node.attest()?;
 
             // Programs run on, which moves PCR 10: not by itself a reason to refuse.
             let list = Boot::Golden.ima_list()?;

@@ -23,7 +23,7 @@ use crate::finding::Finding;
 use crate::hex;
 use crate::jwk::TrustedKeys;
 use crate::nonce::Nonce;
-use crate::pcr::PcrValues;
+use crate::pcr::{PcrIndex, PcrValues};
 use crate::reference::{BootState, Reference};
 use crate::tpm_name::TpmName;
 use crate::trust::{Claim, ClaimValue, TrustTier, TrustVector};
@@ -310,16 +310,10 @@ fn is_endorsed(evidence: &Evidence, ak: &AkPublic, valid: &[&Reference]) -> bool
 /// The PCRs that a verdict pins until the next one. IMA extends PCR 10 with every program that
 /// runs, so where its list was appraised the register is not held to the value it had.
 fn pinned(quoted: &PcrValues, state: Option<&BootState>) -> PcrValues {
-    let is_appraised = state.is_some_and(|state| state.ima.is_some());
-    let mut pinned = PcrValues::new(quoted.bank());
-    for (pcr, value) in quoted.iter() {
-        if is_appraised && pcr.get() == crate::ima::PCR {
-            continue;
-        }
-        if pinned.insert(pcr, value.to_vec()).is_err() {
-            // A value of the bank fits the bank.
-            return quoted.clone();
-        }
+    let mut pinned = quoted.clone();
+    let appraised = state.and_then(|state| state.ima.as_ref());
+    if let Some(pcr) = appraised.and_then(|_| PcrIndex::new(crate::ima::PCR)) {
+        pinned.remove(pcr);
     }
     pinned
 }

@@ -279,6 +279,11 @@ impl PcrValues {
         Ok(())
     }
 
+    /// Takes out the value of `pcr`, if it is there.
+    pub fn remove(&mut self, pcr: PcrIndex) {
+        self.values.remove(&pcr);
+    }
+
     /// The bank.
     #[must_use]
     pub const fn bank(&self) -> HashAlg {

@@ -4,9 +4,10 @@ mod capture;
 mod event_rules;
 mod ima_rules;
 
+pub use capture::CaptureFilesError;
 pub use event_rules::{EventRules, PcrRules, SecureBootRules, Step, note_of};
 pub(crate) use ima_rules::{FileVerdict, contents};
-pub use ima_rules::{ImaRules, UnknownFile};
+pub use ima_rules::{ImaRules, UnknownFile, is_directory};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};

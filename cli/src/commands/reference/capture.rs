@@ -1,14 +1,18 @@
 //! `portcullis reference capture`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_attestation::event_log::{EventLog, EventLogError, ReplayError};
 use portcullis_attestation::hex;
+use portcullis_attestation::ima::{ImaList, ImaListError};
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrValues};
-use portcullis_attestation::reference::BootState;
+use portcullis_attestation::reference::{
+    BootState, CaptureFilesError, ImaRules, UnknownFile, is_directory,
+};
 use portcullis_client::method::{Capture as CaptureCall, CaptureReply};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::agent;
 use crate::documents::Capture;
@@ -28,6 +32,7 @@ use crate::report::Report;
 Examples:
   portcullis reference capture --name debian-12 --out captured.json
   portcullis reference capture --name debian-12 --events --out captured.json
+  portcullis reference capture --name debian-12 --events --files --exclude /var/log/ -o captured.json
   portcullis reference capture | less")]
 pub(crate) struct CaptureArguments {
     /// Name of the boot state, as it will appear in verdicts.
@@ -37,6 +42,22 @@ pub(crate) struct CaptureArguments {
     /// of the other PCRs.
     #[arg(long)]
     events: bool,
+    /// Also capture the files that the kernel's IMA list proves to have been run or read, in place
+    /// of PCR 10, which has to be among 'agent.pcrs'.
+    #[arg(long)]
+    files: bool,
+    /// Directory whose files are not captured and not judged; repeat for several.
+    #[arg(long, value_name = "DIRECTORY", requires = "files", value_parser = directory)]
+    exclude: Vec<String>,
+    /// What another file will make of the host: 'warn' or 'refuse'.
+    #[arg(
+        long,
+        value_name = "OUTCOME",
+        default_value = "refuse",
+        requires = "files",
+        value_parser = unknown_file
+    )]
+    unknown: UnknownFile,
     /// File to write; standard output if not given.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -47,10 +68,14 @@ pub(crate) struct CaptureArguments {
 
 #[derive(Debug, thiserror::Error)]
 enum CaptureError {
-    #[error("cannot capture events: the agent's PCR values cannot be read")]
+    #[error("cannot capture: the agent's PCR values cannot be read")]
     Reply,
     #[error("cannot capture events")]
     Parse(#[source] EventLogError),
+    #[error("cannot capture files")]
+    List(#[source] ImaListError),
+    #[error(transparent)]
+    Files(#[from] CaptureFilesError),
     #[error("cannot capture events")]
     Replay(#[source] ReplayError),
     #[error(
@@ -61,12 +86,8 @@ enum CaptureError {
 
 pub(crate) fn run(arguments: &CaptureArguments) -> Result<Report, Failure> {
     let reply = agent::call(&CaptureCall {}, agent::SLOW)?;
-    let state = if arguments.events {
-        Some(ruled_state(&arguments.name, &reply)?)
-    } else {
-        None
-    };
-    let capture = capture_of(&arguments.name, &reply, state.as_ref());
+    let state = state_of(arguments, &reply)?;
+    let capture = capture_of(&state, &reply);
     let json = capture.to_value();
     let Some(out) = &arguments.out else {
         return Ok(Report::done(format!("{json:#}"), json));
@@ -83,17 +104,20 @@ pub(crate) fn run(arguments: &CaptureArguments) -> Result<Report, Failure> {
         "PCRs",
         format!("{} ({})", indices(&reply), plain(&reply.pcr_bank)),
     );
-    if let Some(state) = &state {
+    if !state.events.is_empty() {
         let ruled = state.events.iter().flat_map(|rules| rules.pcrs.keys());
         let ruled: Vec<String> = ruled.map(ToString::to_string).collect();
         rows.add("by events", format!("PCR {}", ruled.join(",")));
-        let exact = state.banks.first().map(|values| values.selection());
-        if let Some(exact) = exact {
+        for exact in &state.banks {
+            let exact = exact.selection();
             rows.add(
                 "by value",
                 format!("PCR {exact}, which the log does not explain"),
             );
         }
+    }
+    if let Some(rules) = &state.ima {
+        rows.add("by files", format!("PCR 10, {} files", rules.files.len()));
     }
     rows.add("TPM", plain(&reply.ueid));
     rows.add("file", out.display().to_string());
@@ -108,16 +132,41 @@ pub(crate) fn run(arguments: &CaptureArguments) -> Result<Report, Failure> {
     Ok(Report::done(text, json))
 }
 
+/// The state of this host, in the form that is asked for.
+fn state_of(arguments: &CaptureArguments, reply: &CaptureReply) -> Result<BootState, Failure> {
+    let values = values_of(reply)
+        .ok_or(CaptureError::Reply)
+        .map_err(Failure::internal)?;
+    let state = if arguments.events {
+        ruled_state(&arguments.name, &values)?
+    } else {
+        BootState::exact(arguments.name.clone(), vec![values.clone()])
+    };
+    if !arguments.files {
+        return Ok(state);
+    }
+    let bytes = event_log::read_ima_list()?;
+    let list = ImaList::parse(&bytes)
+        .map_err(CaptureError::List)
+        .map_err(Failure::usage)?;
+    let rules = ImaRules {
+        files: BTreeMap::new(),
+        excluded: arguments.exclude.clone(),
+        unknown: arguments.unknown,
+    };
+    state
+        .with_files(&values, &list, rules)
+        .map_err(CaptureError::Files)
+        .map_err(Failure::usage)
+}
+
 /// The state by the events of this host's log, as far as they explain the values.
-fn ruled_state(name: &str, reply: &CaptureReply) -> Result<BootState, Failure> {
+fn ruled_state(name: &str, values: &PcrValues) -> Result<BootState, Failure> {
     let bytes = event_log::read_live()?;
     let log = EventLog::parse(&bytes)
         .map_err(CaptureError::Parse)
         .map_err(Failure::usage)?;
-    let values = values_of(reply)
-        .ok_or(CaptureError::Reply)
-        .map_err(Failure::internal)?;
-    let state = BootState::captured(name.to_owned(), &values, &log)
+    let state = BootState::captured(name.to_owned(), values, &log)
         .map_err(CaptureError::Replay)
         .map_err(Failure::usage)?;
     if state.events.is_empty() {
@@ -138,17 +187,9 @@ fn values_of(reply: &CaptureReply) -> Option<PcrValues> {
     Some(values)
 }
 
-fn capture_of(name: &str, reply: &CaptureReply, ruled: Option<&BootState>) -> Capture {
-    let values: Map<String, Value> = reply
-        .pcrs
-        .iter()
-        .map(|pcr| (pcr.index.to_string(), Value::String(pcr.digest.clone())))
-        .collect();
-    let mut banks = Map::new();
-    banks.insert(reply.pcr_bank.clone(), Value::Object(values));
-    let exact = || json!({ "name": name, "pcrs": banks });
+fn capture_of(state: &BootState, reply: &CaptureReply) -> Capture {
     Capture {
-        boot_states: vec![ruled.map_or_else(exact, BootState::to_claim)],
+        boot_states: vec![state.to_claim()],
         tpms: vec![json!({ "ueid": reply.ueid, "ak_name": reply.ak_name })],
     }
 }
@@ -156,6 +197,18 @@ fn capture_of(name: &str, reply: &CaptureReply, ruled: Option<&BootState>) -> Ca
 fn indices(reply: &CaptureReply) -> String {
     let indices: Vec<String> = reply.pcrs.iter().map(|pcr| pcr.index.to_string()).collect();
     indices.join(",")
+}
+
+fn directory(text: &str) -> Result<String, String> {
+    if is_directory(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an absolute path with a slash at its end, not '/'".to_owned())
+    }
+}
+
+fn unknown_file(text: &str) -> Result<UnknownFile, String> {
+    UnknownFile::parse(text).ok_or_else(|| "expected 'warn' or 'refuse'".to_owned())
 }
 
 fn state_name(text: &str) -> Result<String, String> {
@@ -179,22 +232,34 @@ mod tests {
 
     #[test]
     fn writes_what_reference_values_are_made_of() {
+        let value = "ab".repeat(32);
         let reply = CaptureReply {
             ueid: "AQ".to_owned(),
             ak_name: "000b".to_owned(),
             pcr_bank: "sha256".to_owned(),
             pcrs: vec![PcrValue {
                 index: 7,
-                digest: "ab".to_owned(),
+                digest: value.clone(),
             }],
             boot_id: String::new(),
         };
+        let values = values_of(&reply).unwrap();
+        let state = BootState::exact("debian".to_owned(), vec![values]);
         assert_eq!(
-            capture_of("debian", &reply, None).to_value(),
+            capture_of(&state, &reply).to_value(),
             json!({
-                "boot_states": [{"name": "debian", "pcrs": {"sha256": {"7": "ab"}}}],
+                "boot_states": [{"name": "debian", "pcrs": {"sha256": {"7": value}}}],
                 "tpms": [{"ueid": "AQ", "ak_name": "000b"}],
             })
         );
+        for (index, digest) in [
+            (24, "ab".repeat(32)),
+            (7, "ab".repeat(31)),
+            (7, String::new()),
+        ] {
+            let mut reply = reply.clone();
+            reply.pcrs[0] = PcrValue { index, digest };
+            assert_eq!(values_of(&reply), None);
+        }
     }
 }

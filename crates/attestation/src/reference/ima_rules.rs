@@ -11,7 +11,7 @@ use crate::ima::MeasuredFile;
 /// Paths of one boot state; the size of a document is the narrower limit.
 const MAX_FILES: usize = 16 * 1024;
 /// Contents of one path.
-const MAX_DIGESTS: usize = 16;
+pub(super) const MAX_DIGESTS: usize = 16;
 /// Prefixes that are not judged.
 const MAX_EXCLUDED: usize = 256;
 /// Bytes of a path; `PATH_MAX` of Linux.
@@ -37,6 +37,27 @@ pub enum UnknownFile {
     Refuse,
 }
 
+// === impl UnknownFile ===
+
+impl UnknownFile {
+    /// The word in claims.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// Reads the word in claims.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Warn, Self::Refuse]
+            .into_iter()
+            .find(|one| one.as_str() == text)
+    }
+}
+
 /// What the rules make of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileVerdict {
@@ -50,11 +71,7 @@ pub(crate) enum FileVerdict {
 impl ImaRules {
     /// What becomes of `file`.
     pub(crate) fn judge(&self, file: &MeasuredFile<'_>) -> FileVerdict {
-        let is_excluded = |prefix: &String| file.path.starts_with(prefix.as_bytes());
-        // A path with dots in it may lead elsewhere than its beginning says.
-        let has_dots =
-            file.path.windows(4).any(|part| part == b"/../") || file.path.ends_with(b"/..");
-        if !has_dots && self.excluded.iter().any(is_excluded) {
+        if is_excluded(&self.excluded, file.path) {
             return FileVerdict::Allowed;
         }
         let allowed = str::from_utf8(file.path)
@@ -92,15 +109,10 @@ impl ImaRules {
                 .iter()
                 .map(|prefix| {
                     let prefix = prefix.as_str()?;
-                    let fits = is_path(prefix) && prefix.starts_with('/') && prefix.ends_with('/');
-                    (fits && prefix != "/").then(|| prefix.to_owned())
+                    is_directory(prefix).then(|| prefix.to_owned())
                 })
                 .collect::<Option<_>>()?,
-            unknown: match members.get("unknown")?.as_str()? {
-                "warn" => UnknownFile::Warn,
-                "refuse" => UnknownFile::Refuse,
-                _ => return None,
-            },
+            unknown: UnknownFile::parse(members.get("unknown")?.as_str()?)?,
         })
     }
 
@@ -111,12 +123,26 @@ impl ImaRules {
             .iter()
             .map(|(path, digests)| (path.clone(), json!(digests)))
             .collect();
-        let unknown = match self.unknown {
-            UnknownFile::Warn => "warn",
-            UnknownFile::Refuse => "refuse",
-        };
-        json!({ "files": files, "excluded": self.excluded, "unknown": unknown })
+        json!({
+            "files": files,
+            "excluded": self.excluded,
+            "unknown": self.unknown.as_str(),
+        })
     }
+}
+
+/// Whether `path` lies beneath one of the directories.
+pub(super) fn is_excluded(directories: &[String], path: &[u8]) -> bool {
+    // A path with dots in it may lead elsewhere than its beginning says.
+    let has_dots = path.windows(4).any(|part| part == b"/../") || path.ends_with(b"/..");
+    let is_beneath = |directory: &String| path.starts_with(directory.as_bytes());
+    !has_dots && directories.iter().any(is_beneath)
+}
+
+/// Whether `text` is the form of a directory that can be excluded.
+#[must_use]
+pub fn is_directory(text: &str) -> bool {
+    is_path(text) && text.starts_with('/') && text.ends_with('/') && text != "/"
 }
 
 /// `sha256:<hex>`, as rules have it.
@@ -124,7 +150,7 @@ pub(crate) fn contents(file: &MeasuredFile<'_>) -> String {
     format!("{}:{}", file.algorithm, hex::encode(file.digest))
 }
 
-fn is_path(path: &str) -> bool {
+pub(super) fn is_path(path: &str) -> bool {
     (1..=PATH_BYTES).contains(&path.len()) && !path.chars().any(char::is_control)
 }
 

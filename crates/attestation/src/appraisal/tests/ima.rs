@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::ima::{self, ImaList};
-use crate::reference::{ImaRules, UnknownFile, contents};
+use crate::reference::{CaptureFilesError, ImaRules, UnknownFile, contents};
 
 const TCB: &[u8] = include_bytes!(
     "../../../../../tests/data/measured-boot/secureboot/binary_runtime_measurements"
@@ -66,6 +66,36 @@ fn a_run_of_allowed_files_is_approved_and_pcr_10_is_not_pinned() {
         let pinned = appraisal.state.expect("genuine").pcrs.selection();
         assert_eq!(pinned.to_string(), "0,1,2,3,4,5,6,7");
     }
+}
+
+#[test]
+fn captured_files_are_those_that_the_quote_proves() {
+    let evidence = host(TCB, 400);
+    let list = ImaList::parse(TCB).expect("recorded");
+    let state = BootState::exact("x".to_owned(), vec![evidence.pcrs.clone()]);
+    let rules = |excluded: &[&str]| ImaRules {
+        files: BTreeMap::new(),
+        excluded: excluded.iter().map(|one| (*one).to_owned()).collect(),
+        unknown: UnknownFile::Refuse,
+    };
+    let captured = state
+        .clone()
+        .with_files(&evidence.pcrs, &list, rules(&["/usr/lib/"]))
+        .expect("proven");
+    assert_eq!(captured.banks[0].value(pcr(ima::PCR)), None);
+    let files = &captured.ima.as_ref().expect("rules").files;
+    assert!(files.contains_key("boot_aggregate"), "PCR 8 is not quoted");
+    assert!(!files.is_empty() && files.keys().all(|path| !path.starts_with("/usr/lib/")));
+    let appraisal = held_against(&evidence, captured.ima.expect("rules"));
+    assert_eq!(codes(&appraisal), [""; 0]);
+
+    let other = FakeTpm::new(1).pcrs;
+    let refused = state.clone().with_files(&other, &list, rules(&[]));
+    assert_eq!(refused, Err(CaptureFilesError::NotQuoted));
+    let mut other = evidence.pcrs;
+    other.insert(pcr(ima::PCR), vec![1; 32]).expect("fits");
+    let refused = state.with_files(&other, &list, rules(&[]));
+    assert_eq!(refused, Err(CaptureFilesError::Unproven));
 }
 
 #[test]
