@@ -1,7 +1,7 @@
 //! Approvals of boot states that a TPM itself checks before it lets the verdict key sign.
 //!
-//! A document of reference values carries one for each boot state and bank that has exact PCR
-//! values: the provider's signature over the TPM policy that asks for these values. The TPM of a
+//! A document of reference values carries one for each boot state and bank that comes to exact PCR
+//! values, stated or by rules on events that leave no choice: the provider's signature over the TPM policy that asks for these values. The TPM of a
 //! node, whose verdict key is bound to the provider ([`crate::key_policy`]), verifies it.
 //!
 //! An approval knows no time: a TPM has no trusted clock to hold against. A document that is out of
@@ -58,12 +58,15 @@ pub fn message(policy: &[u8; 32]) -> [u8; 64] {
     message
 }
 
-/// Signs approvals of all `states` that have exact values; the answer is the claim.
+/// Signs approvals of all `states` that come to exact values; the answer is the claim.
 pub(crate) fn sign(states: &[BootState], signer: &mut dyn Signer) -> Result<Value, SignError> {
     let mut approvals = Vec::new();
     for state in states {
-        for values in &state.banks {
-            let Some(policy) = policy_digest::pcr(values) else {
+        for values in HashAlg::ALL
+            .into_iter()
+            .filter_map(|bank| state.exact_values(bank))
+        {
+            let Some(policy) = policy_digest::pcr(&values) else {
                 continue;
             };
             let message = message(&policy);
@@ -109,14 +112,14 @@ impl Approval {
         let text = |name| claim.get(name).and_then(Value::as_str);
         let name = text("boot_state")?;
         let state = states.iter().find(|state| state.name == name)?;
-        let pcrs = state.bank(HashAlg::parse(text("bank")?)?)?;
-        let policy = policy_digest::pcr(pcrs)?;
+        let pcrs = state.exact_values(HashAlg::parse(text("bank")?)?)?;
+        let policy = policy_digest::pcr(&pcrs)?;
         let signature = base64url::decode_array(text("signature")?)?;
         signer.verify(&message(&policy), &signature).ok()?;
         Some(Self {
             boot_state: name.to_owned(),
             signer: signer.clone(),
-            pcrs: pcrs.clone(),
+            pcrs,
             policy,
             signature,
         })

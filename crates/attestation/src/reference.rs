@@ -2,6 +2,7 @@
 
 mod capture;
 mod event_rules;
+mod exact;
 mod ima_rules;
 
 pub use capture::CaptureFilesError;

@@ -55,6 +55,45 @@ fn a_signed_document_approves_its_exact_values() {
 }
 
 #[test]
+fn rules_on_events_are_approved_as_the_values_they_come_to_or_not_at_all() {
+    let log =
+        include_bytes!("../../../../tests/data/measured-boot/secureboot/binary_bios_measurements");
+    let log = crate::event_log::EventLog::parse(log).expect("recorded");
+    let mut live = log.replay(HashAlg::Sha256).expect("replays");
+    let eleven = PcrIndex::new(11).expect("0 to 23");
+    live.insert(eleven, vec![0; 32]).expect("fits");
+    let state = BootState::captured("golden".to_owned(), &live, &log).expect("replays");
+    let approvals = |state: BootState| {
+        let mut key = FakeKey::new(1);
+        let mut values = values(Vec::new());
+        values.boot_states = vec![state];
+        let document = values.sign(&mut key).expect("signs");
+        let read = verify(&document, &key.pinned(KeyUse::Reference)).expect("verifies");
+        read.approvals
+    };
+    let [approval] = &*approvals(state.clone()) else {
+        panic!("one approval")
+    };
+    assert_eq!(approval.pcrs(), &live, "all of them, not PCR 11 alone");
+
+    let four = PcrIndex::new(4).expect("0 to 23");
+    let changes: [fn(&mut Vec<crate::reference::Step>); 2] = [
+        |steps| steps[0].optional = true,
+        |steps| steps[0].digests.push(vec![7; 32]),
+    ];
+    for change in changes {
+        let mut state = state.clone();
+        let rules = state.events[0].pcrs.get_mut(&four).expect("ruled");
+        change(&mut rules.any_of[0]);
+        assert_eq!(approvals(state), [], "PCR 11 alone approves nothing");
+    }
+    let mut state = state;
+    let rules = state.events[0].pcrs.get_mut(&four).expect("ruled");
+    rules.any_of.push(Vec::new());
+    assert_eq!(approvals(state), []);
+}
+
+#[test]
 fn an_approval_holds_for_its_own_values_only() {
     let approval = with(json!([claim_by(&FakeKey::new(1), &policy())]))
         .expect("reads")
