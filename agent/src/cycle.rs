@@ -16,10 +16,11 @@ use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
 use crate::atomic_file::{self, FileError};
 use crate::attester::{self, Challenge};
 use crate::enrollment::{Enrollment, EnrollmentError};
+use crate::floors::FloorsError;
 use crate::quarantine::{self, Quarantine};
 use crate::remote::{self, RemoteError};
 use crate::sequence::{Sequence, SequenceError};
-use crate::verifier::{self, Approved};
+use crate::verifier::{self, Approved, ApprovedError};
 use crate::{boot, log};
 
 /// Number of the last verdict, in the state directory.
@@ -67,6 +68,9 @@ pub(crate) enum CycleError {
     /// Pinned keys or reference values cannot be read.
     #[error("cannot read what is approved: {0}")]
     Approved(Faults),
+    /// It is not known which reference values were withdrawn.
+    #[error(transparent)]
+    Floors(FloorsError),
     /// The evidence is not genuine; no verdict can be about it.
     #[error(
         "cannot believe evidence [{}] {}: expected {}, found {}",
@@ -110,7 +114,7 @@ pub(crate) fn run(
     if let Some(remote) = &config.agent.remote {
         return carry(remote, identity);
     }
-    let approved = Approved::load().map_err(CycleError::Approved)?;
+    let approved = Approved::load(config, boot::unix_s())?;
     if !approved.pins(&enrollment.public_key) {
         let kid = enrollment.public_key.kid().to_string();
         log::warn("verdict key is not pinned on this host", &[("kid", &kid)]);
@@ -228,6 +232,15 @@ pub(crate) fn tpm_answer(error: &TpmError) -> AgentError {
         },
         (Failure::Timeout | Failure::Failed, _) => AgentError::TpmFailed { reason },
         (Failure::Unreachable, _) => AgentError::TpmUnreachable { reason },
+    }
+}
+
+impl From<ApprovedError> for CycleError {
+    fn from(error: ApprovedError) -> Self {
+        match error {
+            ApprovedError::Files(faults) => Self::Approved(faults),
+            ApprovedError::Floors(error) => Self::Floors(error),
+        }
     }
 }
 

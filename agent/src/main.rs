@@ -22,6 +22,7 @@ mod confinement;
 mod connection;
 mod cycle;
 mod enrollment;
+mod floors;
 mod kernel_log;
 mod ledger;
 mod log;

@@ -1,6 +1,7 @@
 //! The embedded verifier: what it holds evidence against, and the verdict it signs.
 
 use std::error::Error;
+use std::path::Path;
 
 use portcullis_attestation::appraisal::{Appraisal, AppraisalPolicy};
 use portcullis_attestation::approval::Approval;
@@ -11,17 +12,21 @@ use portcullis_attestation::key_policy::KeyPolicy;
 use portcullis_attestation::pcr::PcrValues;
 use portcullis_attestation::reference::{self, Reference, ReferenceError};
 use portcullis_attestation::verdict::{self, Terms};
-use portcullis_config::{Config, Faults, ReferenceFile};
+use portcullis_config::{Config, Faults, ReferenceFile, paths};
 use portcullis_tpm::{Deadline, Tpm};
 
 use crate::attester::PATIENCE;
 use crate::enrollment::Enrollment;
+use crate::floors::{FloorsError, FloorsFile};
 use crate::log;
 
 /// The verifier names itself with these in verdicts.
 const DEVELOPER: &str = "https://portcullis.dev";
 /// See [`DEVELOPER`].
 const BUILD: &str = concat!("portcullis-agent ", env!("CARGO_PKG_VERSION"));
+
+/// What is remembered of withdrawn documents, in the state directory.
+const FLOORS: &str = "reference-floors.json";
 
 /// Pinned keys and reference values of this host, as they are now.
 #[derive(Debug)]
@@ -31,23 +36,41 @@ pub(crate) struct Approved {
     refused: Vec<Finding>,
 }
 
+/// Why it is not known what is approved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApprovedError {
+    /// Pinned keys or reference values cannot be read.
+    #[error("cannot read what is approved: {0}")]
+    Files(Faults),
+    /// It is not known which of them were withdrawn.
+    #[error(transparent)]
+    Floors(#[from] FloorsError),
+}
+
 // === impl Approved ===
 
 impl Approved {
     /// Reads them anew, so that a change by the operator needs no restart.
-    pub(crate) fn load() -> Result<Self, Faults> {
-        let keys = portcullis_config::trusted_keys()?;
-        let mut references = Vec::new();
+    ///
+    /// Documents that were withdrawn stay so: what a newer one asked for is remembered.
+    pub(crate) fn load(config: &Config, now_s: u64) -> Result<Self, ApprovedError> {
+        let keys = portcullis_config::trusted_keys().map_err(ApprovedError::Files)?;
+        let mut documents = Vec::new();
         let mut refused = Vec::new();
-        for file in portcullis_config::reference_values()? {
+        for file in portcullis_config::reference_values().map_err(ApprovedError::Files)? {
             match reference::verify(&file.token, &keys) {
-                Ok(reference) => references.push(reference),
+                Ok(reference) => documents.push((file.path, reference)),
                 Err(error) => refused.push(finding(&file, &error)),
             }
         }
+        let mut remembered = FloorsFile::open(Path::new(paths::STATE).join(FLOORS))?;
+        let needed = config.agent.reference_signatures;
+        let standing = reference::standing(documents, remembered.floors(), needed, now_s);
+        remembered.keep(standing.floors)?;
+        refused.extend(standing.refused);
         Ok(Self {
             keys,
-            references,
+            references: standing.accepted,
             refused,
         })
     }

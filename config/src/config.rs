@@ -122,6 +122,8 @@ pub struct AgentConfig {
     pub ledger_anchor_interval: Duration,
     /// What the TPM asks for before it signs with a verdict key that is made from now on.
     pub key_policy: KeyPolicy,
+    /// How many pinned keys must have signed a document of reference values, 1 to 8.
+    pub reference_signatures: usize,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
 }

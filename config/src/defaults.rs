@@ -43,5 +43,7 @@ pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 pub(crate) const ISSUER: &str = "portcullis-agent";
 pub(crate) const KEY_POLICY: KeyPolicy = KeyPolicy::ApprovedState;
 
+pub(crate) const REFERENCE_SIGNATURES: usize = 1;
+
 pub(crate) const REMOTE_VERDICT: &str = "/run/portcullis/remote.jwt";
 pub(crate) const REMOTE_INTERVAL: Duration = Duration::from_secs(5);

@@ -31,6 +31,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "pcrs",
             "issuer",
             "ledger_anchor_interval",
+            "reference_signatures",
             "verifier",
             "key_policy",
         ],

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use portcullis_attestation::appraisal::{AppraisalPolicy, appraise};
 use portcullis_attestation::jws::{self, SignError, Typ};
 use portcullis_attestation::nonce::Nonce;
-use portcullis_attestation::reference::{self, Reference};
+use portcullis_attestation::reference::{self, Floors};
 use portcullis_attestation::software_key::SoftwareKey;
 use portcullis_attestation::verdict::{self, Terms};
 use portcullis_config::Faults;
@@ -111,20 +111,24 @@ pub(crate) fn round(
         });
     }
     let keys = portcullis_config::trusted_keys().map_err(RoundError::Approved)?;
-    let mut references: Vec<Reference> = Vec::new();
+    let mut documents = Vec::new();
     let mut refused = Vec::new();
     for file in portcullis_config::reference_values().map_err(RoundError::Approved)? {
         match reference::verify(&file.token, &keys) {
-            Ok(reference) => references.push(reference),
+            Ok(reference) => documents.push((file.path, reference)),
             Err(error) => refused.push(error.finding(&file.path)),
         }
     }
+    let now = clock::now();
+    // Nothing is remembered here: what withdraws a document must lie beside it.
+    let standing = reference::standing(documents, &Floors::default(), 1, now.s);
+    refused.extend(standing.refused);
+    let references = standing.accepted;
     let policy = AppraisalPolicy {
         references: &references,
         refused_references: &refused,
         keys: &keys,
     };
-    let now = clock::now();
     let appraisal = appraise(&evidence, &nonce, &policy, now.s);
     let knows_boot_states = references
         .iter()

@@ -154,6 +154,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
             _ => None,
         },
     );
+    let reference_signatures = reference_signatures(reader, root);
     let remote = super::remote::remote(reader, root);
 
     renewed_in_time(reader, root, launch, attest_interval, verdict_lifetime);
@@ -164,9 +165,23 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         pcrs: PcrSelection::new(bank.unwrap_or(defaults::PCR_BANK), indices),
         issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
         ledger_anchor_interval: ledger_anchor_interval.unwrap_or(defaults::LEDGER_ANCHOR_INTERVAL),
+        reference_signatures: reference_signatures.unwrap_or(defaults::REFERENCE_SIGNATURES),
         remote,
         key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
     }
+}
+
+/// How many must have signed the same reference values.
+fn reference_signatures(reader: &mut Reader, root: &Table) -> Option<usize> {
+    let section = reader.section(root, "agent", "agent.");
+    let expected = "a number from 1 to 8";
+    reader.optional(section, "reference_signatures", expected, |value| {
+        let Value::Integer(number) = value else {
+            return None;
+        };
+        let number = usize::try_from(*number).ok()?;
+        (1..=8).contains(&number).then_some(number)
+    })
 }
 
 /// Whether `text` has one of the two forms that `portcullis_tpm` reads.

@@ -4,11 +4,13 @@ mod capture;
 mod event_rules;
 mod exact;
 mod ima_rules;
+mod standing;
 
 pub use capture::CaptureFilesError;
 pub use event_rules::{EventRules, PcrRules, SecureBootRules, Step, note_of};
 pub(crate) use ima_rules::{FileVerdict, contents};
 pub use ima_rules::{ImaRules, UnknownFile, is_directory};
+pub use standing::{Floors, Standing, standing};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -19,7 +21,7 @@ use crate::finding::Finding;
 use crate::hex;
 use crate::ima;
 use crate::jwk::TrustedKeys;
-use crate::jws::{self, JwsError, SignError, Signer, Typ};
+use crate::jws::{self, JwsError, SignError, Signer, Typ, Unverified};
 use crate::pcr::{HashAlg, PcrIndex, PcrValues};
 use crate::tpm_name::TpmName;
 use crate::ueid::Ueid;
@@ -39,6 +41,10 @@ pub struct Reference {
     pub values: ReferenceValues,
     /// Its boot states as a TPM can check them; signed by the key of the document, verified.
     pub approvals: Vec<Approval>,
+    /// Key id of who signed it.
+    pub signer: String,
+    /// SHA-256 of the claims but for [`Reference::approvals`]: the same for all who signed them.
+    pub claims_digest: [u8; 32],
 }
 
 /// Approved boot states and known TPMs.
@@ -55,6 +61,8 @@ pub struct ReferenceValues {
     /// Count of documents of this provider. All valid documents count together; this orders them
     /// for people.
     pub sequence: u64,
+    /// Documents of this provider with a lower number are withdrawn, for good; see [`standing`].
+    pub minimum_sequence: Option<u64>,
     /// Approved boot states; any one of them is enough.
     pub boot_states: Vec<BootState>,
     /// TPMs whose AK the operator saw proven.
@@ -114,16 +122,21 @@ pub fn verify(document: &str, keys: &TrustedKeys) -> Result<Reference, Reference
         hex::encode(&Sha256::digest(document.as_bytes()))
     );
     let values = ReferenceValues::from_claims(&payload)?;
-    let kid = jws::Unverified::parse(document, Typ::Reference)?;
-    let approvals = match keys.find(kid.kid()) {
+    let signer = Unverified::parse(document, Typ::Reference)?
+        .kid()
+        .to_owned();
+    let approvals = match keys.find(&signer) {
         Some(signer) => approval::read(&payload, &values.boot_states, signer.key())?,
         // Cannot be: the signature verified with it.
         None => Vec::new(),
     };
+    let claims = values.to_claims().to_string();
     Ok(Reference {
         id,
         values,
         approvals,
+        signer,
+        claims_digest: Sha256::digest(claims.as_bytes()).into(),
     })
 }
 
@@ -168,12 +181,18 @@ impl ReferenceValues {
                     .collect()
             })?
             .unwrap_or_default();
+        let sequence = claims.unsigned("seq")?;
+        let expected = "a number not above 'seq'";
+        let minimum_sequence = claims.optional("min_seq", expected, |value| {
+            value.as_u64().filter(|minimum| *minimum <= sequence)
+        })?;
         Ok(Self {
             issuer: claims.text("iss")?.to_owned(),
             issued_at_s: validity.issued_at_s,
             not_before_s: validity.not_before_s,
             expires_s: validity.expires_s,
-            sequence: claims.unsigned("seq")?,
+            sequence,
+            minimum_sequence,
             boot_states,
             tpms,
         })
@@ -184,7 +203,7 @@ impl ReferenceValues {
     pub fn to_claims(&self) -> Value {
         let boot_states: Vec<Value> = self.boot_states.iter().map(BootState::to_claim).collect();
         let tpms: Vec<Value> = self.tpms.iter().map(Endorsement::to_claim).collect();
-        json!({
+        let mut claims = json!({
             "iss": self.issuer,
             "iat": self.issued_at_s,
             "nbf": self.not_before_s,
@@ -192,7 +211,11 @@ impl ReferenceValues {
             "seq": self.sequence,
             "boot_states": boot_states,
             "tpms": tpms,
-        })
+        });
+        if let (Some(minimum), Some(members)) = (self.minimum_sequence, claims.as_object_mut()) {
+            members.insert("min_seq".to_owned(), minimum.into());
+        }
+        claims
     }
 
     /// Whether the values may be used at `now_s`, in seconds since 1970.

@@ -186,6 +186,10 @@ codes! {
         "a file was changed while it was measured" => "find what writes to the file, then reboot the node";
     ReferenceValuesMissing "reference-values-missing" Undecided "RFC 9334 8.3",
         "there are no reference values to appraise with" => "sign some with 'portcullis reference sign'";
+    ReferenceValuesUndersigned "reference-values-undersigned" Refused "NIST SP 800-53 AC-3(2)",
+        "fewer pinned keys than 'reference_signatures=' asks for signed these reference values" => "have another one sign with 'portcullis reference cosign'";
+    ReferenceValuesWithdrawn "reference-values-withdrawn" Refused "RFC 9334 8.3",
+        "a newer document of the same provider has withdrawn these reference values" => "remove the file, or have a new document signed";
     ReferenceValuesMalformed "reference-values-malformed" Refused "RFC 9334 8.3",
         "reference values cannot be read" => "sign them again with 'portcullis reference sign'";
     ReferenceValuesSignatureInvalid "reference-values-signature-invalid" Refused "RFC 9334 8.3",

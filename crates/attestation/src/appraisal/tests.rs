@@ -33,12 +33,15 @@ fn boot_state(name: &str, pcrs: PcrValues) -> BootState {
 fn reference(tpm: &FakeTpm) -> Reference {
     Reference {
         id: "urn:sha256:00".to_owned(),
+        signer: "operator".to_owned(),
+        claims_digest: [0; 32],
         values: ReferenceValues {
             issuer: "https://operator.example".to_owned(),
             issued_at_s: 0,
             not_before_s: NOW_S,
             expires_s: NOW_S + 1,
             sequence: 1,
+            minimum_sequence: None,
             boot_states: vec![boot_state("debian-12", tpm.pcrs.clone())],
             tpms: vec![Endorsement {
                 ueid: tpm.ueid.clone(),

@@ -12,6 +12,7 @@ fn values(banks: Vec<PcrValues>) -> ReferenceValues {
         not_before_s: 1000,
         expires_s: 2000,
         sequence: 7,
+        minimum_sequence: None,
         boot_states: vec![BootState::exact("debian-12".to_owned(), banks)],
         tpms: Vec::new(),
     }

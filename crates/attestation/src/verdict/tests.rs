@@ -49,12 +49,15 @@ fn issued() -> Value {
     .expect("signs");
     let reference = Reference {
         id: "urn:sha256:00".to_owned(),
+        signer: "operator".to_owned(),
+        claims_digest: [0; 32],
         values: ReferenceValues {
             issuer: "https://operator.example".to_owned(),
             issued_at_s: NOW_S,
             not_before_s: NOW_S,
             expires_s: NOW_S + 1,
             sequence: 1,
+            minimum_sequence: None,
             boot_states: vec![BootState::exact(
                 "debian-12".to_owned(),
                 vec![tpm.pcrs.clone()],
