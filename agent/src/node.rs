@@ -157,6 +157,8 @@ impl Node {
             next_attestation_at: published.next_attestation_at,
             last_failure: published.last_failure.clone(),
             tag_present: published.tag_document.is_some(),
+            tag_document: published.tag_document.clone(),
+            verdict_token: (published.verdict.as_ref()).map(|verdict| verdict.token.clone()),
             launches: published.launches,
             ledger_sequence,
             ledger_anchor: Some(

@@ -137,7 +137,11 @@ impl<'a> Element<'a> {
     pub(crate) fn unsigned(&self) -> Option<&'a [u8]> {
         match self.contents {
             _ if self.tag != tag::INTEGER => None,
-            [0, rest @ ..] if rest.first().is_some_and(|byte| byte & 0x80 != 0) => Some(rest),
+            [0] => Some(self.contents),
+            // A zero in front is there only where the number would look negative without it.
+            [0, rest @ ..] => (rest.first())
+                .is_some_and(|byte| byte & 0x80 != 0)
+                .then_some(rest),
             [first, ..] if first & 0x80 == 0 => Some(self.contents),
             _ => None,
         }

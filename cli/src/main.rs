@@ -24,6 +24,7 @@ mod isecl;
 mod ledger_files;
 mod paint;
 mod report;
+mod tag_audit;
 mod tag_file;
 mod validity;
 

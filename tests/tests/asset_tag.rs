@@ -94,6 +94,29 @@ fn launch_is(node: &Node, code: &str) -> Outcome {
     Ok(())
 }
 
+/// How well 'tag audit' finds the tags of this host proved, with a policy that they keep.
+fn audited(node: &Node) -> Outcome<String> {
+    let (status, policy) = (
+        format!("{OPERATOR}/status.json"),
+        format!("{OPERATOR}/policy.toml"),
+    );
+    let text = node
+        .portcullis(&["status", "--output", "json"])?
+        .success()?;
+    fs::write(&status, text).doing("write the status")?;
+    let rules = "[[host]]\nname = \"*\"\nrequire = \"country=DE,pool\"\n";
+    fs::write(&policy, rules).doing("write a policy")?;
+    let audit = [
+        "tag", "audit", "--policy", &policy, "--output", "json", &status,
+    ];
+    let text = node.portcullis(&audit)?.success()?;
+    let value: Value = serde_json::from_str(&text).doing("read what 'tag audit' printed")?;
+    Ok(value["hosts"][0]["evidence"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
+}
+
 /// A tag in its file, and what root can make of it.
 struct Issued {
     path: String,
@@ -183,6 +206,8 @@ mod needs_root {
             assert_eq!(contents(&node)?, before);
             assert_eq!(findings(&node)?, Vec::<String>::new());
             node.starts()?;
+            let evidence = audited(&node)?;
+            assert_eq!(evidence, "attested");
             node.finish()
         })
     }

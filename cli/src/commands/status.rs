@@ -206,6 +206,8 @@ mod tests {
             next_attestation_at: Some(1300),
             last_failure: None,
             tag_present: false,
+            tag_document: None,
+            verdict_token: None,
             launches: LaunchCounts {
                 permitted: 2,
                 refused: 1,

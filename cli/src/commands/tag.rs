@@ -1,5 +1,6 @@
 //! `portcullis tag`
 
+mod audit;
 mod import;
 mod issue;
 mod provision;
@@ -16,6 +17,7 @@ use crate::report::Report;
 /// What can be done with asset tags.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TagCommand {
+    Audit(audit::AuditArguments),
     Import(import::ImportArguments),
     Issue(issue::IssueArguments),
     Provision(provision::ProvisionArguments),
@@ -25,6 +27,7 @@ pub(crate) enum TagCommand {
 
 pub(crate) fn run(command: &TagCommand) -> Result<Report, Failure> {
     match command {
+        TagCommand::Audit(arguments) => audit::run(arguments),
         TagCommand::Import(arguments) => import::run(arguments),
         TagCommand::Issue(arguments) => issue::run(arguments),
         TagCommand::Provision(arguments) => provision::run(arguments),

@@ -127,6 +127,12 @@ pub struct NodeStatus {
     pub last_failure: Option<String>,
     /// Whether a tag document is stored.
     pub tag_present: bool,
+    /// The tag document, a compact JWS.
+    #[serde(default)]
+    pub tag_document: Option<String>,
+    /// The verdict held now, a signed JWT.
+    #[serde(default)]
+    pub verdict_token: Option<String>,
     /// Decisions recorded since the agent started.
     pub launches: LaunchCounts,
     /// Number of the last ledger entry; 0 if the ledger is empty.
