@@ -18,6 +18,7 @@ mod anchoring;
 mod atomic_file;
 mod attester;
 mod boot;
+mod boot_fuse;
 mod confinement;
 mod connection;
 mod cycle;

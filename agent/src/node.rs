@@ -15,6 +15,7 @@ use portcullis_gate::record::{LaunchRecord, Outcome};
 use portcullis_gate::snapshot::{Reason, TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
 use serde_json::{Map, Value};
 
+use crate::boot_fuse::BootFuse;
 use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
 use crate::ledger::{self, Ledger, LedgerError};
@@ -47,6 +48,8 @@ pub(crate) struct Published {
     pub(crate) tag_document: Option<String>,
     /// What the last appraisal found.
     pub(crate) findings: Vec<Finding>,
+    /// The boot fuse.
+    pub(crate) boot_fuse: BootFuse,
     /// The quarantine that is in force.
     pub(crate) quarantine: Option<QuarantineSummary>,
     /// When the last attestation ended with a verdict, in seconds since 1970.
@@ -172,7 +175,7 @@ impl Node {
                 missing: self.confinement.missing.clone(),
             }),
             verdict_key: enrollment.map(|enrollment| enrollment.key_summary(&self.config)),
-            boot_fuse: None,
+            boot_fuse: published.boot_fuse.summary(),
             quarantine: published.quarantine.clone(),
         }
     }

@@ -11,6 +11,7 @@ use portcullis_tpm::{Deadline, Identity, Reading, Tpm};
 
 use crate::anchoring::Anchoring;
 use crate::attester::PATIENCE;
+use crate::boot_fuse::BootFuse;
 use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
 use crate::node::{IssuedVerdict, Node};
 use crate::quarantine::Quarantine;
@@ -167,9 +168,19 @@ impl TpmThread {
     /// Attests, publishes what came out, and plans the next attestation.
     pub(crate) fn attest(&mut self) -> Result<Issued, CycleError> {
         let outcome = self.run_cycle();
+        // No launch is served between this and the new verdict: it would hold one of them against
+        // the other.
+        let fuse = outcome
+            .as_ref()
+            .ok()
+            .map(|issued| BootFuse::set(&mut self.tpm, &issued.token));
         let (now, wall) = (Instant::now(), SystemTime::now());
         let node = Arc::clone(&self.node);
         let mut published = node.published();
+        if let Some(fuse) = fuse {
+            fuse.report(&published.boot_fuse);
+            published.boot_fuse = fuse;
+        }
         match &outcome {
             Ok(issued) => {
                 self.schedule.succeeded(now, wall);
@@ -266,6 +277,7 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
     let published = node.published();
     let (verdict, tag_document) = (published.verdict.clone(), published.tag_document.clone());
     let withheld = published.withheld();
+    let has_fuse = !matches!(published.boot_fuse, BootFuse::Absent(_));
     drop(published);
 
     let changed = match (&reading, &verdict) {
@@ -277,7 +289,9 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
     let outcome = reading
         .map_err(|error| tpm_answer(&error))
         .and_then(|reading| {
-            let live = live_state(reading)?;
+            let mut live = live_state(reading)?;
+            // What stands there may be somebody else's.
+            live.boot_fuse = live.boot_fuse.filter(|_| has_fuse);
             Ok(SnapshotReply(Snapshot {
                 verdict: verdict.map(|verdict| verdict.token),
                 withheld,
@@ -311,7 +325,7 @@ fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
             nv_name: slot.public.name().clone(),
             contents: slot.contents,
         }),
-        boot_fuse: None,
+        boot_fuse: reading.boot_fuse,
     })
 }
 

@@ -320,12 +320,12 @@ mod needs_swtpm {
     fn a_signing_key_signs_before_and_after_a_reset() {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();
-        let key = tpm.create_signing_key(&patient()).unwrap();
+        let key = tpm.create_signing_key(None, &patient()).unwrap();
         let public = key.public_key().unwrap();
         for round in 0..3_u8 {
             let message = [round; 100];
             let digest = Sha256::digest(message).into();
-            let signature = tpm.sign(&key, digest, &patient()).unwrap();
+            let signature = tpm.sign(&key, digest, None, &patient()).unwrap();
             public.verify(&message, &signature).unwrap();
             if round == 1 {
                 tpm.release();
@@ -333,7 +333,7 @@ mod needs_swtpm {
             }
         }
         assert_ne!(
-            tpm.create_signing_key(&patient())
+            tpm.create_signing_key(None, &patient())
                 .unwrap()
                 .public_key()
                 .unwrap(),
@@ -346,8 +346,8 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
         let (_other_swtpm, mut other) = fresh();
-        let key = tpm.create_signing_key(&patient()).unwrap();
-        let refused = other.sign(&key, [0; 32], &patient()).unwrap_err();
+        let key = tpm.create_signing_key(None, &patient()).unwrap();
+        let refused = other.sign(&key, [0; 32], None, &patient()).unwrap_err();
         assert_eq!(refused.failure(), Failure::Failed);
         assert!(
             refused.to_string().starts_with("cannot run Load: "),
@@ -360,11 +360,11 @@ mod needs_swtpm {
     fn two_signing_keys_are_not_mistaken_for_each_other() {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
-        let one = tpm.create_signing_key(&patient()).unwrap();
-        let other = tpm.create_signing_key(&patient()).unwrap();
+        let one = tpm.create_signing_key(None, &patient()).unwrap();
+        let other = tpm.create_signing_key(None, &patient()).unwrap();
         for key in [&one, &other, &one] {
             let signature = tpm
-                .sign(key, Sha256::digest(b"x").into(), &patient())
+                .sign(key, Sha256::digest(b"x").into(), None, &patient())
                 .unwrap();
             key.public_key().unwrap().verify(b"x", &signature).unwrap();
         }
@@ -375,13 +375,13 @@ mod needs_swtpm {
         needs!(Swtpm);
         let (_swtpm, mut tpm) = fresh();
         let key = identity(&mut tpm);
-        let verdict_key = tpm.create_signing_key(&patient()).unwrap();
+        let verdict_key = tpm.create_signing_key(None, &patient()).unwrap();
         let slot = written(&mut tpm, "5");
         for _ in 0..100 {
             tpm.quote(selection([0, 7]), &[1; 32], &patient()).unwrap();
             tpm.certify_tag(&slot, &key.ak_name, &[1; 32], &patient())
                 .unwrap();
-            tpm.sign(&verdict_key, [2; 32], &patient()).unwrap();
+            tpm.sign(&verdict_key, [2; 32], None, &patient()).unwrap();
             tpm.read(selection(0..24), &patient()).unwrap();
         }
         assert_eq!(tpm.flush_leftovers(&patient()).unwrap(), 0);
@@ -432,6 +432,7 @@ mod needs_swtpm {
                     private: vec![],
                 },
                 [0; 32],
+                None,
                 &short(),
             )
             .map(drop)

@@ -14,6 +14,7 @@ use tpm2_protocol::frame::{
 use crate::deadline::Deadline;
 use crate::error::TpmError;
 use crate::nv::{self, NvSlot};
+use crate::tpm::boot_fuse;
 use crate::wire::{Command, Repeat, Wire};
 
 /// How often reading more than eight PCRs starts again because one was extended meanwhile.
@@ -28,9 +29,12 @@ pub struct Reading {
     pub pcrs: PcrValues,
     /// The tag's index; `None` if it is not defined.
     pub tag: Option<NvSlot>,
+    /// What the boot fuse holds: nothing if it was not written since the TPM started. `None` if it
+    /// is not defined.
+    pub boot_fuse: Option<Vec<u8>>,
 }
 
-/// Reads clock, PCRs and the NV index.
+/// Reads clock, PCRs, the NV index of the tag and the boot fuse.
 pub(crate) fn read(
     wire: &mut Wire,
     selection: PcrSelection,
@@ -41,8 +45,14 @@ pub(crate) fn read(
     // as good values with the counters of the boot before.
     let pcrs = pcrs(wire, selection, deadline)?;
     let tag = nv::read(wire, index, deadline)?;
+    let boot_fuse = boot_fuse::read(wire, deadline)?;
     let clock = clock(wire, deadline)?;
-    Ok(Reading { clock, pcrs, tag })
+    Ok(Reading {
+        clock,
+        pcrs,
+        tag,
+        boot_fuse,
+    })
 }
 
 /// Reads clock and boot counters.

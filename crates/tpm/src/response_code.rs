@@ -72,6 +72,11 @@ impl ResponseCode {
         )
     }
 
+    /// Whether an NV index is smaller than what was asked of it.
+    pub(crate) fn is_nv_range(self) -> bool {
+        self.base() == Some(TpmRcBase::NvRange)
+    }
+
     /// Whether the policy of a key is not met: by the PCRs that the session asks for (PolicyPCR,
     /// PolicyAuthorize), or because a PCR changed since (Sign).
     pub(crate) fn is_policy_refusal(self, command: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The one handle to the TPM.
 
 mod anchor;
+pub(crate) mod boot_fuse;
 
 use portcullis_attestation::approval::Approval;
 use portcullis_attestation::attest::SignedAttest;

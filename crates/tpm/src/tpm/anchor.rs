@@ -160,7 +160,7 @@ impl Tpm {
         })
     }
 
-    fn define(
+    pub(super) fn define(
         &mut self,
         index: u32,
         attributes: u32,
@@ -192,6 +192,6 @@ struct Read<const N: usize> {
     contents: Option<[u8; N]>,
 }
 
-const fn owner() -> TpmHandle {
+pub(super) const fn owner() -> TpmHandle {
     TpmHandle::new(TpmRh::Owner.value())
 }
