@@ -114,14 +114,14 @@ impl Known {
         let needle = format!(r#""event":"{EVENT}""#);
         let mut known = Self::default();
         ledger::for_each_line(Path::new(paths::LEDGER), &mut |line| {
-            if ledger::contains(line, needle.as_bytes())
+            if ledger::contains(line, &needle)
                 && let Ok(entry) = Entry::parse(line)
                 && entry.event() == Some(EVENT)
                 && let Ok(anchor) = Anchor::from_record(&entry.record)
             {
                 known = Self {
                     last: Some((anchor.counter, anchor.extend)),
-                    done: entry.sequence,
+                    done: done(anchor.through, entry.sequence),
                     at_unix_s: unix_s(&entry.at),
                 };
             }
@@ -143,6 +143,16 @@ impl Known {
             }
         });
         links
+    }
+}
+
+/// Up to where nothing is new after an anchor: it covers `through` and stands in line `sequence`.
+/// Lines that came between the two are not covered.
+fn done(through: u64, sequence: u64) -> u64 {
+    if through.checked_add(1) == Some(sequence) {
+        sequence
+    } else {
+        through
     }
 }
 
@@ -287,11 +297,9 @@ impl TpmThread {
         let sequence = node
             .append_event(&anchor.to_record())
             .map_err(AnchoringError::Record)?;
-        // Lines that came meanwhile are new: they are not covered.
-        let is_next = sequence == link.sequence.saturating_add(1);
         self.anchoring.known = Some(Known {
             last: Some((anchor.counter, anchor.extend)),
-            done: if is_next { sequence } else { link.sequence },
+            done: done(link.sequence, sequence),
             at_unix_s: Some(boot::unix_s()),
         });
         self.anchoring.noted = None;
@@ -434,6 +442,13 @@ mod tests {
         // A clock that was set back makes it wait no longer than the interval.
         anchoring.recall(&known("2026-11-21T20:58:04Z"), now, 0);
         assert_eq!(anchoring.wait(now), Some(INTERVAL));
+    }
+
+    #[test]
+    fn lines_that_came_during_an_anchor_are_new() {
+        assert_eq!(done(41, 42), 42);
+        assert_eq!(done(41, 43), 41);
+        assert_eq!(done(u64::MAX, 7), u64::MAX);
     }
 
     #[test]

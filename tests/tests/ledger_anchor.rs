@@ -101,6 +101,26 @@ mod needs_swtpm {
     }
 
     #[test]
+    fn clearing_the_tpm_does_not_set_the_counter_back() {
+        needs!(Swtpm);
+        let (swtpm, mut tpm) = fresh();
+        for head in [[1; 32], [2; 32]] {
+            anchor(&mut tpm, &head);
+        }
+        let before = tpm.anchor_state(&patient()).unwrap().counter.unwrap();
+        tpm.release();
+        // TPM2_Clear by the lockout hierarchy, which has no password.
+        let mut frame = vec![0x80, 0x02, 0, 0, 0, 0x1b, 0, 0, 0x01, 0x26];
+        frame.extend(0x4000_000a_u32.to_be_bytes());
+        frame.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+        let answer = swtpm.command(&frame).unwrap();
+        assert_eq!(answer[6..10], [0; 4], "{answer:02x?}");
+        assert_eq!(tpm.anchor_state(&patient()).unwrap(), EMPTY);
+        let anew = anchor(&mut tpm, &[3; 32]);
+        assert_eq!(anew.counter, Some(before + 1));
+    }
+
+    #[test]
     fn a_power_cut_takes_nothing_and_adds_nothing() {
         needs!(Swtpm);
         let (swtpm, mut tpm) = fresh();

@@ -81,7 +81,7 @@ pub(crate) fn find(
     for file in files.iter().rev() {
         let mut found = None;
         lines(file, &mut |line| {
-            if contains(line, needle.as_bytes())
+            if contains(line, &needle)
                 && let Ok(Value::Object(record)) = serde_json::from_slice(line)
                 && record.get("ref").and_then(Value::as_str) == Some(reference)
             {
@@ -103,9 +103,10 @@ pub(crate) fn for_each_line(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<
     files.iter().try_for_each(|file| lines(file, each))
 }
 
-/// Whether `needle` is somewhere in `line`.
-pub(crate) fn contains(line: &[u8], needle: &[u8]) -> bool {
-    line.windows(needle.len()).any(|window| window == needle)
+/// Whether `needle` is somewhere in `line`, which is JSON and so UTF-8.
+pub(crate) fn contains(line: &[u8], needle: &str) -> bool {
+    // Quicker by far than comparing windows of bytes; a full file has 64 MiB.
+    str::from_utf8(line).is_ok_and(|line| line.contains(needle))
 }
 
 fn lines(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), LedgerError> {

@@ -75,10 +75,13 @@ pub(crate) fn run(arguments: &CensusArguments) -> Result<Report, Failure> {
     let (counted, services) = loop {
         // Processes first: the record of a container that is seen is in the ledger already.
         let groups = processes::groups(Path::new(PROC)).map_err(undecided)?;
-        let (groups, services): (Vec<Group>, Vec<Group>) =
-            groups.into_iter().partition(|group| !group.is_service());
+        let states = runtimes::states(Path::new("/"));
+        // What a runtime knows is no service, wherever it lives.
+        let (services, groups): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| {
+            group.is_service() && runtimes::state_of(group, &states, Path::new(PROC)).is_none()
+        });
         let now = now()?;
-        let counted = count(groups, &now, &arguments.files)?;
+        let counted = count(groups, &states, &now, &arguments.files)?;
         let is_settled = counted.iter().all(|one| {
             let age_ms = now.boottime_ms.saturating_sub(one.running.start_ms);
             one.coverage.is_covered() || age_ms > YOUNG_MS
@@ -123,11 +126,15 @@ fn now() -> Result<Now, Failure> {
 }
 
 /// Names the groups and asks the ledger about them.
-fn count(groups: Vec<Group>, now: &Now, files: &LedgerFiles) -> Result<Vec<Counted>, Failure> {
-    let states = runtimes::states(Path::new("/"));
+fn count(
+    groups: Vec<Group>,
+    states: &[State],
+    now: &Now,
+    files: &LedgerFiles,
+) -> Result<Vec<Counted>, Failure> {
     let (decided, begins_ms) = decisions(now, files)?;
     let named: Vec<(Running, Option<&State>, &'static str)> =
-        groups.iter().map(|group| name(group, &states)).collect();
+        groups.iter().map(|group| name(group, states)).collect();
     let running: Vec<Running> = named
         .iter()
         .map(|(running, _, _)| running.clone())

@@ -63,14 +63,10 @@ impl Group {
         self.start_ticks.saturating_mul(1000 / TICKS_PER_SECOND)
     }
 
-    /// Whether it is a service that its manager gave another root, and no container: it sees the
-    /// host's processes and its cgroup is a service's.
+    /// Whether it looks like a service that its manager gave another root, and no container: it
+    /// sees the host's processes and its cgroup is the service's own, not one beneath it.
     pub(super) fn is_service(&self) -> bool {
-        !self.own_pids
-            && self
-                .cgroup
-                .split('/')
-                .any(|part| part.ends_with(".service"))
+        !self.own_pids && self.cgroup.ends_with(".service")
     }
 }
 
@@ -185,6 +181,22 @@ mod tests {
             "/system.slice/a:b.scope"
         );
         assert_eq!(longest_path(""), "");
+    }
+
+    #[test]
+    fn a_container_within_a_service_is_no_service() {
+        let group = |cgroup: &str, own_pids| Group {
+            namespace: 1,
+            pid: 1,
+            start_ticks: 1,
+            cgroup: cgroup.to_owned(),
+            own_pids,
+            pids: vec![1],
+        };
+        assert!(group("/system.slice/a.service", false).is_service());
+        assert!(!group("/system.slice/a.service", true).is_service());
+        assert!(!group("/system.slice/a.service/libpod-payload-5a", false).is_service());
+        assert!(!group("/default/web", false).is_service());
     }
 
     #[test]

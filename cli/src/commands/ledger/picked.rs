@@ -46,10 +46,8 @@ pub(crate) struct Picked {
 
 #[derive(Debug, thiserror::Error)]
 enum PickedError {
-    #[error(
-        "cannot read entry {number} of '{file}': it is damaged; see 'portcullis ledger verify'"
-    )]
-    Damaged { file: String, number: u64 },
+    #[error("cannot read line {line} of '{file}': it is damaged; see 'portcullis ledger verify'")]
+    Damaged { file: String, line: u64 },
 }
 
 // === impl Picked ===
@@ -62,8 +60,12 @@ impl Picked {
         each: &mut dyn FnMut(&Entry) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let filter = self.filter();
-        let mut number = 0_u64;
+        let (mut current, mut number) = (None, 0_u64);
         self.files.for_each(&mut |file, line| {
+            if current.as_deref() != Some(file) {
+                current = Some(file.to_path_buf());
+                number = 0;
+            }
             number = number.saturating_add(1);
             let entry = match line {
                 Line::Whole(line) => Entry::parse(line).ok(),
@@ -73,7 +75,8 @@ impl Picked {
             };
             let Some(entry) = entry else {
                 let file = file.display().to_string();
-                return Err(Failure::refused(PickedError::Damaged { file, number }));
+                let line = number;
+                return Err(Failure::refused(PickedError::Damaged { file, line }));
             };
             if filter.accepts(&entry) {
                 each(&entry)?;
