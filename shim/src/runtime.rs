@@ -24,6 +24,9 @@ const NO_BUNDLE: &str = "/run";
 /// command that hangs is killed and the request fails.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
+/// Tells a service of systemd where to say that it is ready.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// Most bytes read of a runtime's log.
 const MAX_LOG_BYTES: u64 = 64 * 1024;
 
@@ -261,7 +264,10 @@ impl Runtime {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(Stdio::null())
+            // Set where systemd runs containerd. A runtime that sees it takes the container for the
+            // service, and does not end its 'start' before the container says that it is ready.
+            .env_remove(NOTIFY_SOCKET);
         sys::die_with_parent(&mut command);
         // A group of its own, so that a late command is killed with all that it started.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -418,6 +424,16 @@ mod tests {
         let call = runtime(Path::new("/no/such/bundle")).delete("web", true);
         assert_eq!(call.command.get_current_dir(), Some(Path::new(NO_BUNDLE)));
         assert!(words(&call).contains("--log /run/delete.log.json"));
+    }
+
+    #[test]
+    fn the_runtime_is_not_told_that_containerd_is_a_service() {
+        let dir = tempfile::tempdir().unwrap();
+        for verb in ["start", "resume"] {
+            let call = runtime(dir.path()).plain(verb, "web");
+            let mut settings = call.command.get_envs();
+            assert!(settings.any(|(name, value)| name == NOTIFY_SOCKET && value.is_none()));
+        }
     }
 
     #[test]
