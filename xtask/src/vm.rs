@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
         images,
         boots: vm.join("boots"),
         workspace,
-        programs,
+        product,
         all_suites: arguments.all_suites,
     };
     let report = boots(&lab, &Scenario::plan(&arguments.scenario, arguments.reuse));

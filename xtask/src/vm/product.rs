@@ -11,14 +11,6 @@ use crate::workspace::Workspace;
 /// Says what goes where.
 const TABLE: &str = "packaging/README.md";
 
-/// Our programs.
-pub(super) const PROGRAMS: [&str; 4] = [
-    "containerd-shim-portcullis-v1",
-    "portcullis",
-    "portcullis-agent",
-    "portcullis-hook",
-];
-
 /// One file and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
@@ -68,6 +60,12 @@ impl Product {
         Ok(Self { files })
     }
 
+    /// Where our programs were built.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Path> {
+        let programs = self.files.iter().filter(|(_, item)| item.is_program());
+        programs.map(|(from, _)| from.as_path())
+    }
+
     /// What it consists of, by content: equal texts mean equal files.
     pub(super) fn digest(&self) -> Outcome<String> {
         let mut sum = Command::new("sha256sum");
@@ -114,6 +112,11 @@ fn read(text: &str) -> Vec<Item> {
 // === impl Item ===
 
 impl Item {
+    /// The table names a program by its name alone, and a file of the source tree by its path.
+    fn is_program(&self) -> bool {
+        !self.name.contains('/')
+    }
+
     fn line(&self) -> String {
         format!("{} {} {}\n", self.name, self.place, self.mode)
     }
@@ -121,7 +124,7 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use super::{PROGRAMS, read};
+    use super::read;
 
     #[test]
     fn the_table_names_all_programs_and_the_unit() {
@@ -138,9 +141,14 @@ mod tests {
         ] {
             assert!(places.contains(&place), "{place} is not in {places:?}");
         }
-        for program in PROGRAMS {
-            assert!(items.iter().any(|item| item.name == program), "{program}");
-        }
+        let programs: Vec<&str> = (items.iter().filter(|item| item.is_program()))
+            .map(|item| item.name.as_str())
+            .collect();
+        assert!(programs.contains(&"portcullis-hook"), "{programs:?}");
+        assert!(
+            !programs.iter().any(|name| name.contains('.')),
+            "{programs:?}"
+        );
         let drop_in = items
             .iter()
             .find(|item| item.place.ends_with("conf.d/portcullis.toml"));

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::GRUB;
 use super::machine::Machine;
+use super::product::Product;
 use super::report::Report;
 use super::results::{Results, Step};
 use super::root::{remove, write};
@@ -45,8 +46,8 @@ pub(super) struct Lab {
     pub(super) boots: PathBuf,
     /// What it is all built from.
     pub(super) workspace: Workspace,
-    /// Folder with our programs.
-    pub(super) programs: PathBuf,
+    /// What is installed on it.
+    pub(super) product: Product,
     /// Whether all tests of the suites are run.
     pub(super) all_suites: bool,
 }

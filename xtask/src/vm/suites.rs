@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::product::PROGRAMS;
+use super::product::Product;
 use super::root::write;
 use crate::matrix::SUITES;
 use crate::programs;
@@ -64,7 +64,7 @@ const SOURCES: [&str; 2] = ["config", "packaging"];
 const LIST: &str = "suites.list";
 
 /// Packs the suites into `job`, to be unpacked below `/` in the guest.
-pub(super) fn pack(workspace: &Workspace, from: &Path, all: bool, job: &Path) -> Outcome {
+pub(super) fn pack(workspace: &Workspace, product: &Product, all: bool, job: &Path) -> Outcome {
     let lab = programs::build_lab(workspace)?;
     let built = build(workspace)?;
     let tree = job.join("tree");
@@ -87,9 +87,10 @@ pub(super) fn pack(workspace: &Workspace, from: &Path, all: bool, job: &Path) ->
         strip(program, &below(program))?;
     }
     strip(&lab, &below(&lab))?;
-    for program in PROGRAMS {
-        let program = from.join(program);
-        strip(&program, &below(&program))?;
+    let mut folder = Path::new("/");
+    for program in product.programs() {
+        folder = program.parent().unwrap_or(folder);
+        strip(program, &below(program))?;
     }
     let tests = workspace.root.join("tests");
     make_folder(&below(&tests))?;
@@ -102,7 +103,7 @@ pub(super) fn pack(workspace: &Workspace, from: &Path, all: bool, job: &Path) ->
     write(&job.join(LIST), &list)?;
     let settings = format!(
         "export PORTCULLIS_TEST_REQUIRE='{PROMISED}' PORTCULLIS_PROGRAMS='{}'\ncd '{}' || exit\n",
-        from.display(),
+        folder.display(),
         tests.display()
     );
     write(&job.join("settings.sh"), &settings)

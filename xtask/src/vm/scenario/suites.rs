@@ -20,7 +20,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
     // An earlier boot may have changed it.
     lab.machine.set_grub(GRUB)?;
     let files = lab.prepare(this, SCRIPT, &[])?;
-    suites::pack(&lab.workspace, &lab.programs, lab.all_suites, &files)?;
+    suites::pack(&lab.workspace, &lab.product, lab.all_suites, &files)?;
     let patience = if lab.all_suites {
         PATIENCE_FOR_ALL
     } else {
