@@ -154,12 +154,12 @@ impl Enrollment {
             "ak_name": self.ak_name.to_string(),
             "verdict_key": self.verdict_key(),
         });
-        if let Some(policy) = &self.policy {
-            members[APPROVERS] = policy
+        if let (Some(policy), Some(members)) = (&self.policy, members.as_object_mut()) {
+            let approvers = policy
                 .signers()
                 .iter()
-                .map(|key| TrustedKey::new(key.clone(), KeyUse::Reference).to_value())
-                .collect();
+                .map(|key| TrustedKey::new(key.clone(), KeyUse::Reference).to_value());
+            members.insert(APPROVERS.to_owned(), approvers.collect());
         }
         let mut text = members.to_string();
         text.push('\n');

@@ -49,11 +49,10 @@ pub(crate) fn run(arguments: &QuarantineArguments) -> Result<Report, Failure> {
     let call = Quarantine {
         reason: arguments.reason.clone(),
     };
-    let reply = agent::call(&call, agent::SLOW).map_err(|failure| {
+    let reply = agent::call(&call, agent::SLOW).inspect_err(|failure| {
         if failure.exit() == EXIT_UNDECIDED {
             anstream::eprintln!("{}", by_hand());
         }
-        failure
     })?;
     let now = clock::now_unix_s();
     let mut rows = Rows::default();
