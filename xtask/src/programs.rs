@@ -12,7 +12,8 @@ use crate::workspace::Workspace;
 /// Static and at a fixed address: the fastest to start, by a factor of two. Nothing unwinds where
 /// a panic aborts, so the tables for it, a tenth of the program, are left out. Random numbers come
 /// from the system call: a static program cannot look it up in libc and would open /dev/urandom.
-const STATIC_FLAGS: [&str; 8] = [
+/// SHA-2 for processors without instructions for it is not unrolled.
+const STATIC_FLAGS: [&str; 10] = [
     "-C",
     "target-feature=+crt-static",
     "-C",
@@ -21,6 +22,8 @@ const STATIC_FLAGS: [&str; 8] = [
     "force-unwind-tables=no",
     "--cfg",
     "getrandom_backend=\"linux_getrandom\"",
+    "--cfg",
+    "sha2_backend_soft=\"compact\"",
 ];
 /// What the linker leaves out with musl: the tables that the standard library brings along.
 const LINKER_SCRIPT: &str = "packaging/no-unwind-tables.ld";
