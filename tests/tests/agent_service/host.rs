@@ -147,6 +147,7 @@ impl Host {
             not_before_s: 1,
             expires_s: 1 << 40,
             sequence: 1,
+            minimum_sequence: None,
             boot_states: vec![BootState::exact("approved".to_owned(), vec![values])],
             tpms: vec![Endorsement {
                 ueid: Ueid::parse(&captured.ueid).unwrap(),
