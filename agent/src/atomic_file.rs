@@ -74,6 +74,20 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes `path` if it is there, and makes sure it does not come back with a power cut.
+pub(crate) fn remove_durably(path: &Path) -> Result<(), FileError> {
+    let synced = || match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    };
+    remove(path)
+        .and_then(|()| synced())
+        .map_err(|source| FileError::Write {
+            path: path.to_owned(),
+            source,
+        })
+}
+
 /// Reads at most `limit_bytes`; `None` if there is no file.
 pub(crate) fn read(path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
     let reading = |source| FileError::Read {

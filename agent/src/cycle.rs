@@ -6,15 +6,16 @@ use std::path::Path;
 use portcullis_attestation::appraisal::{Appraisal, appraise};
 use portcullis_attestation::finding::Finding;
 use portcullis_attestation::jws::SignError;
-use portcullis_attestation::nonce::Nonce;
+use portcullis_attestation::latch::{self, Latch};
 use portcullis_attestation::trust::TrustTier;
-use portcullis_attestation::verdict::Verdict;
+use portcullis_attestation::verdict::{Latched, Verdict};
 use portcullis_client::AgentError;
 use portcullis_config::{Config, Faults, RemoteConfig, paths};
 use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
 
 use crate::atomic_file::{self, FileError};
 use crate::attester::{self, Challenge};
+use crate::challenge::{ChallengeError, Challenges};
 use crate::enrollment::{Enrollment, EnrollmentError};
 use crate::floors::FloorsError;
 use crate::quarantine::{self, Quarantine};
@@ -62,9 +63,9 @@ pub(crate) enum CycleError {
     /// The kernel does not tell its boot id.
     #[error("cannot read the kernel's boot id")]
     BootId(#[source] io::Error),
-    /// The kernel gives no random bytes.
-    #[error("cannot draw a nonce")]
-    Nonce(#[source] getrandom::Error),
+    /// There is no challenge.
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
     /// Pinned keys or reference values cannot be read.
     #[error("cannot read what is approved: {0}")]
     Approved(Faults),
@@ -97,12 +98,14 @@ pub(crate) enum CycleError {
 
 /// Collects evidence, appraises it, signs the verdict and writes it to its file.
 ///
-/// A verdict that speaks against the node is a success: the gate then says what is wrong.
+/// `judge` holds the appraisal against an earlier failure and returns the one that stands. A verdict
+/// that speaks against the node is a success: the gate then says what is wrong.
 pub(crate) fn run(
     tpm: &mut Tpm,
     config: &Config,
     (enrollment, identity): (&Enrollment, &Identity),
-    tag_document: Option<String>,
+    (challenges, tag_document): (&mut Challenges, Option<String>),
+    judge: &mut dyn FnMut(&mut Appraisal, u64) -> Option<Latch>,
     between: &mut dyn FnMut(&mut Tpm),
 ) -> Result<Issued, CycleError> {
     if !enrollment.is_of(identity) {
@@ -119,9 +122,7 @@ pub(crate) fn run(
         let kid = enrollment.public_key.kid().to_string();
         log::warn("verdict key is not pinned on this host", &[("kid", &kid)]);
     }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(CycleError::Nonce)?;
-    let nonce = Nonce::new(bytes);
+    let nonce = challenges.draw()?;
     let challenge = Challenge {
         identity,
         selection: config.agent.pcrs,
@@ -132,7 +133,12 @@ pub(crate) fn run(
     let evidence = attester::collect(tpm, challenge, between)?;
 
     let now_s = boot::unix_s();
-    let appraisal = appraise(&evidence, &nonce, &approved.policy(), now_s);
+    let mut appraisal = appraise(&evidence, &nonce, &approved.policy(), now_s);
+    let latched = judge(&mut appraisal, now_s).map(|latch| Latched {
+        since_s: latch.since_s,
+        code: latch.failure.code,
+        subject: latch.failure.subject,
+    });
     let Some(state) = &appraisal.state else {
         return Err(unproven(&appraisal));
     };
@@ -153,7 +159,7 @@ pub(crate) fn run(
     };
     let sequence = Sequence::open(Path::new(paths::STATE).join(SEQUENCE))?.next()?;
     let about = (&appraisal, approval);
-    let token = verifier::issue(tpm, enrollment, config, about, (sequence, now_s))
+    let token = verifier::issue(tpm, enrollment, config, about, (sequence, now_s, latched))
         .map_err(|error| withheld(error, &appraisal))?
         .ok_or_else(|| unproven(&appraisal))?;
     atomic_file::write(Path::new(paths::VERDICT), token.as_bytes()).map_err(CycleError::Store)?;
@@ -262,6 +268,20 @@ impl CycleError {
             Self::Evidence(finding) => std::slice::from_ref(finding),
             Self::Withheld(findings) => findings,
             _ => &[],
+        }
+    }
+
+    /// The failure that it amounts to, if it is one that stands.
+    pub(crate) fn failure(&self) -> Option<latch::Failure> {
+        match self {
+            Self::Evidence(finding) => latch::Failure::of(finding),
+            Self::OtherTpm { expected, found } => Some(latch::Failure {
+                code: "ak-unknown".to_owned(),
+                subject: "TPM of this node".to_owned(),
+                expected: format!("TPM {expected}, as enrolled"),
+                found: format!("TPM {found}"),
+            }),
+            _ => None,
         }
     }
 

@@ -12,18 +12,22 @@ use portcullis_client::method::{
 };
 use portcullis_config::{Config, paths};
 use portcullis_gate::record::{LaunchRecord, Outcome};
-use portcullis_gate::snapshot::{Reason, TAG_DOCUMENT_LIMIT_BYTES, VERDICT_LIMIT_BYTES};
-use serde_json::{Map, Value};
+use portcullis_gate::snapshot::{Reason, TAG_DOCUMENT_LIMIT_BYTES};
+use serde_json::{Map, Value, json};
 
 use crate::boot_fuse::BootFuse;
 use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
+use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::tpm_queue::TpmQueue;
 use crate::{anchoring, atomic_file, boot, log};
 
 /// The version in status and introspection.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Longest reason for clearing a failure.
+const REASON_LIMIT_BYTES: usize = 1024;
 
 /// The node.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub(crate) struct Node {
 }
 
 /// What clients get to see.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     /// The keys; `None` until the node is enrolled.
     pub(crate) enrollment: Option<Enrollment>,
@@ -56,6 +60,8 @@ pub(crate) struct Published {
     pub(crate) last_attestation_at: Option<u64>,
     /// When the next one is planned.
     pub(crate) next_attestation_at: Option<u64>,
+    /// A failure that stands, if one does.
+    pub(crate) standing: Standing,
     /// Why the last attempt failed, if it did.
     pub(crate) last_failure: Option<String>,
     /// How the ledger is anchored; `None` before it was tried.
@@ -108,22 +114,21 @@ impl Node {
     /// Reads what an earlier run left. Nothing that is wrong with it keeps the agent from
     /// starting: launches are undecided then, and the status says why.
     pub(crate) fn open(config: Config, confinement: Confinement) -> Self {
-        let mut published = Published::default();
+        let latch = Path::new(paths::STATE).join(latch::FILE);
+        let mut published = Published::new(Standing::open(&latch, boot::unix_s()));
         match Enrollment::load(Path::new(paths::STATE)) {
             Ok(enrollment) => published.enrollment = enrollment,
             Err(error) => published.note_failure(&error),
         }
         published.tag_document = text(paths::TAG_DOCUMENT, TAG_DOCUMENT_LIMIT_BYTES);
-        // One that the agent issued itself is nothing to go on with where another verifier does.
-        let own = published
-            .enrollment
-            .as_ref()
-            .filter(|_| config.agent.remote.is_none());
-        published.verdict = own.and_then(|enrollment| {
-            let verdict =
-                IssuedVerdict::read(text(paths::VERDICT, VERDICT_LIMIT_BYTES)?, enrollment)?;
-            (verdict.summary.expires_at > boot::unix_s()).then_some(verdict)
-        });
+        // One of an earlier run is not handed out: what the node went through since then nobody
+        // watched, and this run attests before it does anything else.
+        if let Err(error) = atomic_file::remove(Path::new(paths::VERDICT)) {
+            log::warn(
+                "earlier verdict not removed",
+                &[("cause", &error.to_string())],
+            );
+        }
         Self {
             config,
             queue: TpmQueue::default(),
@@ -177,6 +182,7 @@ impl Node {
             verdict_key: enrollment.map(|enrollment| enrollment.key_summary(&self.config)),
             boot_fuse: published.boot_fuse.summary(),
             quarantine: published.quarantine.clone(),
+            latch: published.standing.summary(),
         }
     }
 
@@ -213,6 +219,48 @@ impl Node {
         }?;
         self.published().count(record.decision);
         Ok(sequence)
+    }
+
+    /// Clears the failure that stands, once the ledger has the reason. Nothing is to be done if
+    /// none stands.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentError::RecordMalformed`] or [`AgentError::LedgerFailed`]; it stands on then.
+    pub(crate) fn clear_failure(&self, reason: &str) -> Result<(), AgentError> {
+        if reason.trim().is_empty() || reason.len() > REASON_LIMIT_BYTES {
+            return Err(AgentError::RecordMalformed {
+                reason: format!(
+                    "'clear_failure' is not a reason of 1 to {REASON_LIMIT_BYTES} bytes"
+                ),
+            });
+        }
+        let failed = |reason| AgentError::LedgerFailed { reason };
+        let Some(stood) = self.published().standing.summary() else {
+            return Ok(());
+        };
+        self.record_event(&json!({
+            "event": "failure-cleared",
+            "node": self.config.node_name,
+            "reason": reason,
+            "since": stood.since,
+            "failure": stood.failure,
+        }))
+        .map_err(failed)?;
+        let cleared = self.published().standing.clear();
+        cleared.map_err(|error| failed(log::chain(&error)))?;
+        log::warn("failure cleared", &[("reason", reason)]);
+        Ok(())
+    }
+
+    /// The same for a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// Why the ledger does not take it.
+    pub(crate) fn record_event(&self, event: &Value) -> Result<(), String> {
+        let fields = event.as_object().ok_or("an event is an object")?;
+        self.append_event(fields).map(drop)
     }
 
     /// Appends what the ledger notes about itself; an error says why not.
@@ -319,6 +367,23 @@ fn is_reference(text: &str) -> bool {
 // === impl Published ===
 
 impl Published {
+    fn new(standing: Standing) -> Self {
+        Self {
+            enrollment: None,
+            verdict: None,
+            tag_document: None,
+            findings: Vec::new(),
+            last_attestation_at: None,
+            next_attestation_at: None,
+            standing,
+            last_failure: None,
+            ledger_anchor: None,
+            quarantine: None,
+            boot_fuse: BootFuse::default(),
+            launches: LaunchCounts::default(),
+        }
+    }
+
     /// Notes a failure, and logs it.
     pub(crate) fn note_failure(&mut self, error: &dyn std::error::Error) {
         let cause = log::chain(error);

@@ -40,7 +40,9 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         Call::Status(_) => reply::<Status>(Ok(StatusReply {
             status: node.status(),
         })),
-        Call::Attest(_) => reply::<Attest>(run(node, Job::Attest)),
+        Call::Attest(call) => {
+            reply::<Attest>(run(node, |answer| Job::Attest(call.clear_failure, answer)))
+        }
         Call::Enroll(_) => reply::<Enroll>(run(node, Job::Enroll)),
         Call::Renew(_) => reply::<Renew>(run(node, Job::Renew)),
         Call::Quarantine(call) => {

@@ -35,8 +35,8 @@ pub(crate) struct Waiter {
 /// An operator's call.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Attest now.
-    Attest(Answer<AttestReply>),
+    /// Attest now; with a reason, after a failure that stands was cleared.
+    Attest(Option<String>, Answer<AttestReply>),
     /// Make keys.
     Enroll(Answer<EnrollReply>),
     /// Make another verdict key.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn job() -> Job {
-        Job::Attest(sync_channel(1).0)
+        Job::Attest(None, sync_channel(1).0)
     }
 
     #[test]

@@ -1,17 +1,23 @@
 //! The one thread that talks to the TPM.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_attestation::trust::TrustTier;
-use portcullis_client::method::{AttestReply, Snapshot as SnapshotCall, SnapshotReply};
+use portcullis_client::method::{
+    AttestReply, LatchSummary, Snapshot as SnapshotCall, SnapshotReply,
+};
 use portcullis_client::{AgentError, encode_error, encode_reply};
+use portcullis_config::paths;
 use portcullis_gate::{LiveState, Snapshot, TagSlot};
 use portcullis_tpm::{Deadline, Identity, Reading, Tpm};
+use serde_json::json;
 
 use crate::anchoring::Anchoring;
 use crate::attester::PATIENCE;
 use crate::boot_fuse::BootFuse;
+use crate::challenge::{self, Challenges};
 use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
 use crate::node::{IssuedVerdict, Node};
 use crate::quarantine::Quarantine;
@@ -34,6 +40,7 @@ pub(crate) struct TpmThread {
     pub(crate) identity: Option<Identity>,
     pub(crate) anchoring: Anchoring,
     schedule: Schedule,
+    challenges: Challenges,
 }
 
 // === impl TpmThread ===
@@ -52,6 +59,7 @@ impl TpmThread {
             identity: None,
             anchoring: Anchoring::new(anchor_interval, now),
             schedule: Schedule::new(interval, now),
+            challenges: Challenges::open(Path::new(paths::STATE).join(challenge::FILE)),
         }
     }
 
@@ -111,7 +119,7 @@ impl TpmThread {
     fn work(&mut self, job: Job) {
         // A client that hung up no longer wants its answer.
         match job {
-            Job::Attest(answer) => drop(answer.send(self.attest_on_demand())),
+            Job::Attest(clear, answer) => drop(answer.send(self.attest_on_demand(clear))),
             Job::Enroll(answer) => drop(answer.send(self.enroll())),
             Job::Renew(answer) => drop(answer.send(self.renew())),
             Job::Quarantine(reason, answer) => drop(answer.send(self.quarantine(reason))),
@@ -148,7 +156,10 @@ impl TpmThread {
         drop(self.attest());
     }
 
-    fn attest_on_demand(&mut self) -> Result<AttestReply, AgentError> {
+    fn attest_on_demand(&mut self, clear: Option<String>) -> Result<AttestReply, AgentError> {
+        if let Some(reason) = clear {
+            self.node.clear_failure(&reason)?;
+        }
         match self.attest() {
             Ok(issued) => Ok(AttestReply {
                 status: issued.appraisal.status.to_string(),
@@ -167,6 +178,7 @@ impl TpmThread {
 
     /// Attests, publishes what came out, and plans the next attestation.
     pub(crate) fn attest(&mut self) -> Result<Issued, CycleError> {
+        let stood = self.node.published().standing.summary();
         let outcome = self.run_cycle();
         // No launch is served between this and the new verdict: it would hold one of them against
         // the other.
@@ -209,6 +221,11 @@ impl TpmThread {
             Err(error) => {
                 let pause = self.schedule.failed(now, wall);
                 published.note_failure(error);
+                if let Some(failure) = error.failure() {
+                    let seed = boot::id().map(|id| id.seed()).unwrap_or_default();
+                    let (rule, now_s) = (node.config.agent.latch, boot::unix_s());
+                    published.standing.note(failure, rule, now_s, seed);
+                }
                 if error.withdraws_verdict() {
                     published.verdict = None;
                     published.findings = error.findings().iter().map(shown).collect();
@@ -224,7 +241,28 @@ impl TpmThread {
             .schedule
             .wait(now)
             .map(|wait| boot::unix_s().saturating_add(wait.as_secs()));
+        let stands = published.standing.summary();
+        drop(published);
+        if stood != stands {
+            self.record_standing(stands.as_ref());
+        }
         outcome
+    }
+
+    /// A failure stands from now on, or one that stood has ended by itself: so says the ledger.
+    fn record_standing(&self, stands: Option<&LatchSummary>) {
+        let event = match stands {
+            Some(latch) => json!({
+                "event": "failure-latched",
+                "node": self.node.config.node_name,
+                "since": latch.since,
+                "failure": latch.failure,
+            }),
+            None => json!({"event": "failure-ended", "node": self.node.config.node_name}),
+        };
+        if let Err(cause) = self.node.record_event(&event) {
+            log::error("failure not recorded", &[("cause", &cause)]);
+        }
     }
 
     fn run_cycle(&mut self) -> Result<Issued, CycleError> {
@@ -239,8 +277,17 @@ impl TpmThread {
             &mut self.tpm,
             &node.config,
             (&enrollment, &identity),
-            tag_document,
-            &mut |tpm| serve_waiting(tpm, &node),
+            (&mut self.challenges, tag_document),
+            &mut |appraisal, now_s| {
+                let rule = node.config.agent.latch;
+                node.published().standing.judge(appraisal, rule, now_s)
+            },
+            &mut |tpm| {
+                // Launches that have come before there is a verdict had better wait for it.
+                if node.published().verdict.is_some() {
+                    serve_waiting(tpm, &node);
+                }
+            },
         )
     }
 
@@ -330,7 +377,7 @@ fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
 }
 
 fn withdraw_file() {
-    let path = std::path::Path::new(portcullis_config::paths::VERDICT);
+    let path = Path::new(paths::VERDICT);
     if let Err(error) = crate::atomic_file::remove(path) {
         log::error("verdict not withdrawn", &[("cause", &log::chain(&error))]);
     }

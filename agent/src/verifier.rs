@@ -11,7 +11,7 @@ use portcullis_attestation::jws::{self, SignError, Signer, Typ};
 use portcullis_attestation::key_policy::KeyPolicy;
 use portcullis_attestation::pcr::PcrValues;
 use portcullis_attestation::reference::{self, Reference, ReferenceError};
-use portcullis_attestation::verdict::{self, Terms};
+use portcullis_attestation::verdict::{self, Latched, Terms};
 use portcullis_config::{Config, Faults, ReferenceFile, paths};
 use portcullis_tpm::{Deadline, Tpm};
 
@@ -157,7 +157,7 @@ pub(crate) fn issue(
     enrollment: &Enrollment,
     config: &Config,
     (appraisal, approval): (&Appraisal, Option<&Approval>),
-    (sequence, now_s): (u64, u64),
+    (sequence, now_s, latched): (u64, u64, Option<Latched>),
 ) -> Result<Option<String>, SignError> {
     let terms = Terms {
         issuer: config.agent.issuer.clone(),
@@ -168,6 +168,7 @@ pub(crate) fn issue(
         node_name: Some(config.node_name.clone()),
         sequence,
         max_age_s: None,
+        latched,
     };
     let Some(claims) = verdict::claims(&terms, appraisal) else {
         return Ok(None);

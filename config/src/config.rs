@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::PcrSelection;
 use portcullis_gate::policy::NamespaceDemand;
 use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, quote};
@@ -124,6 +125,8 @@ pub struct AgentConfig {
     pub key_policy: KeyPolicy,
     /// How many pinned keys must have signed a document of reference values, 1 to 8.
     pub reference_signatures: usize,
+    /// How long a failed attestation stands; `attestation.latch`.
+    pub latch: LatchRule,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::HashAlg;
 use portcullis_attestation::trust::Claim;
 
@@ -13,6 +14,7 @@ pub(crate) const MODE: Mode = Mode::Enforce;
 pub(crate) const MAX_VERDICT_AGE: Duration = Duration::from_mins(10);
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 pub(crate) const SNAPSHOT_DEADLINE: Duration = Duration::from_millis(1500);
+pub(crate) const LATCH: LatchRule = LatchRule::UntilCleared;
 pub(crate) const REQUIRED: [Claim; 2] = [Claim::Executables, Claim::Hardware];
 
 /// Not every TPM has room for the NV index, and a node must not stop for want of a second witness.

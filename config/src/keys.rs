@@ -13,6 +13,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "snapshot_deadline",
             "required",
             "boot_fuse",
+            "latch",
         ],
     ),
     ("asset_tag", &["require"]),

@@ -151,6 +151,7 @@ pub(crate) fn round(
                 // the node has seen newer ones than, and refuses.
                 sequence: now.ms,
                 max_age_s: None,
+                latched: None,
             };
             let Some(claims) = verdict::claims(&terms, &appraisal) else {
                 let reason = "the evidence is not genuine".to_owned();

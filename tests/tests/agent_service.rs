@@ -42,6 +42,7 @@ fn moment() -> Moment {
 #[path = "agent_service"]
 mod needs_root {
     mod enrollment;
+    mod latch;
     mod life;
     mod records;
     mod snapshot;

@@ -101,7 +101,13 @@ mod needs_containerd {
             // Attesting does not help: the state is not an approved one.
             assert!(!node.portcullis(&["attest"])?.status.success());
             refused(node, &[], "refused [verdict-withheld]")?;
-            node.reboot_and_attest()?;
+            // Nor does a reboot into the approved state: an operator has to look at it first.
+            node.tpm.power_cycle(PowerCycle::Reset).doing("restart the TPM")?;
+            assert!(!node.portcullis(&["attest"])?.status.success());
+            let refusal = refused(node, &[], "refused [verdict-latched]")?;
+            assert!(refusal.line.contains("[pcr-mismatch] PCR 7 (sha256)"), "{refusal}");
+            let clear = ["attest", "--clear-failure", "INC-7, looked into"];
+            node.portcullis(&clear)?.success()?;
         }
 
         fn refuses_after_a_reboot_until_attested(node) {

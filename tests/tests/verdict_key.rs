@@ -187,7 +187,7 @@ mod needs_root {
             assert_eq!(summary(&host).policy, "approved-state");
             assert_eq!(summary(&host).defect, None);
             host.tpm.extend(11, [1; 32]).doing("extend PCR 11")?;
-            let answer = host.call(&Attest {}).unwrap();
+            let answer = host.call(&Attest::default()).unwrap();
             assert_eq!(
                 (answer.status.as_str(), answer.verdict),
                 ("contraindicated", None)
@@ -211,7 +211,7 @@ mod needs_root {
             host.tpm
                 .power_cycle(PowerCycle::Reset)
                 .doing("restart the TPM")?;
-            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
             host.stop()
         })
     }
@@ -224,7 +224,7 @@ mod needs_root {
             let before = summary(&host);
             // Another kernel; the operator approves it.
             host.tpm.extend(11, [1; 32]).doing("extend PCR 11")?;
-            assert_eq!(host.call(&Attest {}).unwrap().verdict, None);
+            assert_eq!(host.call(&Attest::default()).unwrap().verdict, None);
             host.approve()?;
             let snapshot = host.snapshot().unwrap();
             assert!(host.decides(&snapshot).is_empty());
@@ -245,7 +245,7 @@ mod needs_root {
                 Some("is bound to other keys than are pinned")
             );
             host.approve_with(7)?;
-            let answer = host.call(&Attest {}).unwrap();
+            let answer = host.call(&Attest::default()).unwrap();
             assert_eq!(answer.verdict, None);
             let last = answer.findings.last().unwrap();
             assert_eq!(last.code, "verdict-withheld");
@@ -258,9 +258,9 @@ mod needs_root {
             assert!(renewed.retired_kid.is_some());
             assert_eq!(summary(&host).approvers.len(), 2);
             host.restart()?;
-            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
             host.approve()?;
-            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
             host.stop()
         })
     }
@@ -278,7 +278,7 @@ mod needs_root {
             fs::remove_file(KEY_POLICY).doing("take the setting away")?;
             host.restart()?;
             // It goes on signing: an update of the package stops no node.
-            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
             let old = summary(&host);
             assert_eq!(old.defect.as_deref(), Some("signs in any state"));
             let kept = host.call(&Enroll {}).unwrap();
@@ -289,7 +289,7 @@ mod needs_root {
             let renewed = host.call(&Renew {}).unwrap();
             assert_eq!(renewed.retired_kid, Some(old.kid));
             assert_eq!(summary(&host).policy, "approved-state");
-            assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+            assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
             host.stop()
         })
     }

@@ -11,16 +11,27 @@ use crate::report::Report;
 
 /// Attest now: read the TPM, compare with the reference values, issue a verdict.
 ///
+/// An attestation that failed stands, also over reboots, until an operator clears it or signs reference
+/// values that approve the state that failed.
+///
 /// Ends with 0 if the verdict is affirming, with 1 if it is not, with 2 if there is none.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portcullis attest
-  portcullis attest --output json | jq .findings")]
-pub(crate) struct AttestArguments {}
+  portcullis attest --output json | jq .findings
+  portcullis attest --clear-failure 'INC-2041: bootloader update, verified by hand'")]
+pub(crate) struct AttestArguments {
+    /// First clear a failure that stands; the ledger keeps the reason.
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    clear_failure: Option<String>,
+}
 
-pub(crate) fn run(_arguments: &AttestArguments) -> Result<Report, Failure> {
-    let reply = agent::call(&Attest {}, agent::SLOW)?;
+pub(crate) fn run(arguments: &AttestArguments) -> Result<Report, Failure> {
+    let attest = Attest {
+        clear_failure: arguments.clear_failure.clone(),
+    };
+    let reply = agent::call(&attest, agent::SLOW)?;
     let json = json!({
         "verdict": reply.verdict,
         "status": reply.status,

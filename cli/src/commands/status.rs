@@ -75,6 +75,15 @@ fn describe(status: &NodeStatus, now: u64) -> String {
     if let Some(at) = status.next_attestation_at {
         rows.add("attests next", clock::distance(at, now));
     }
+    if let Some(latch) = &status.latch {
+        let failure = format!(
+            "[{}] {}, {}; see 'portcullis attest --clear-failure'",
+            plain(&latch.failure.code),
+            plain(&latch.failure.subject),
+            clock::utc_and_distance(latch.since, now)
+        );
+        rows.add("failure stands", bad(&failure));
+    }
     if let Some(failure) = &status.last_failure {
         rows.add("last failure", caution(&plain(failure)));
     }
@@ -219,6 +228,7 @@ mod tests {
             verdict_key: None,
             boot_fuse: None,
             quarantine: None,
+            latch: None,
         }
     }
 

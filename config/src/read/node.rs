@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection};
 use portcullis_gate::{Code, LaunchPolicy, Refusal};
 
@@ -97,6 +98,18 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         "'device:PATH' or 'swtpm:host=ADDRESS,port=PORT'",
         |text| is_tcti(text).then(|| text.to_owned()),
     );
+    let attestation = reader.section(root, "attestation", "attestation.");
+    let latch = reader.text(
+        attestation,
+        "latch",
+        "'until-cleared', 'until-reboot' or 'off'",
+        |text| match text {
+            "until-cleared" => Some(LatchRule::UntilCleared),
+            "until-reboot" => Some(LatchRule::UntilReboot),
+            "off" => Some(LatchRule::Off),
+            _ => None,
+        },
+    );
     let attest_interval = span(
         reader,
         section,
@@ -168,6 +181,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         reference_signatures: reference_signatures.unwrap_or(defaults::REFERENCE_SIGNATURES),
         remote,
         key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
+        latch: latch.unwrap_or(defaults::LATCH),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Finding {
 }
 
 /// Every code an appraisal may use, in alphabetic order.
-pub const CODES: [&str; 33] = [
+pub const CODES: [&str; 34] = [
     "ak-unknown",
     "asset-tag-expired",
     "asset-tag-malformed",
@@ -49,6 +49,7 @@ pub const CODES: [&str; 33] = [
     "reference-values-signature-invalid",
     "secure-boot-key-unknown",
     "secure-boot-off",
+    "verdict-latched",
     "verdict-withheld",
 ];
 

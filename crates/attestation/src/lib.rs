@@ -43,6 +43,7 @@ pub mod ima;
 pub mod jwk;
 pub mod jws;
 pub mod key_policy;
+pub mod latch;
 mod little_endian;
 pub mod nonce;
 pub mod nv;

@@ -86,6 +86,19 @@ pub struct HostVerdict {
     pub max_age_s: Option<u64>,
     /// Name of the boot state that matched, if one did.
     pub boot_state: Option<String>,
+    /// An earlier failure that still stands, whatever the host looks like now.
+    pub latched: Option<Latched>,
+}
+
+/// An earlier failure, as a verdict tells of it; see [`crate::latch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latched {
+    /// When it was found, in seconds since 1970.
+    pub since_s: u64,
+    /// Code of the finding.
+    pub code: String,
+    /// What it was about.
+    pub subject: String,
 }
 
 /// The PCRs a verdict is about.

@@ -48,6 +48,15 @@ pub struct VerdictSummary {
     pub boot_state: Option<String>,
 }
 
+/// A failed attestation that stands until an operator clears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatchSummary {
+    /// When it was found, in seconds since 1970.
+    pub since: u64,
+    /// What failed.
+    pub failure: Finding,
+}
+
 /// Launch decisions recorded since the agent started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchCounts {
@@ -152,6 +161,9 @@ pub struct NodeStatus {
     /// The quarantine, if there is one.
     #[serde(default)]
     pub quarantine: Option<QuarantineSummary>,
+    /// A failure that stands.
+    #[serde(default)]
+    pub latch: Option<LatchSummary>,
 }
 
 /// How the ledger is anchored in the TPM.
@@ -176,7 +188,7 @@ pub struct LedgerAnchor {
 macro_rules! method {
     ($(#[$doc:meta])* $name:ident, $wire:literal, { $($(#[$field_doc:meta])* $field:ident: $type:ty),* }, $reply:ty) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type),* }
 
@@ -216,7 +228,11 @@ method!(
 );
 method!(
     /// Attests now.
-    Attest, "dev.portcullis.Agent.Attest", {}, AttestReply
+    Attest, "dev.portcullis.Agent.Attest", {
+        /// Why a failure that stands is cleared first; `None` clears none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clear_failure: Option<String>
+    }, AttestReply
 );
 method!(
     /// Makes and names the keys of the node.

@@ -49,7 +49,7 @@ fn all_calls() -> Vec<Value> {
             reference: "8d21c0aa".to_owned(),
         }),
         wire_call(&Status {}),
-        wire_call(&Attest {}),
+        wire_call(&Attest::default()),
         wire_call(&Enroll {}),
         wire_call(&Renew {}),
         wire_call(&Quarantine {

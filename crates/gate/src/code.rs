@@ -100,6 +100,8 @@ codes! {
         "the verdict is past its end, or older than the node policy accepts" => "run 'portcullis attest'";
     VerdictReplayed "verdict-replayed" Refused "RFC 9334 10",
         "the verdict is older than one that was already seen, or answers a challenge again" => "run 'portcullis attest'";
+    VerdictLatched "verdict-latched" Refused "RFC 9334 10",
+        "an earlier attestation failed, and no operator has cleared that since" => "find the cause, then 'portcullis attest --clear-failure REASON'";
     VerdictSubjectMismatch "verdict-subject-mismatch" Refused "RFC 9711 4.2.1",
         "the verdict is about another node" => "run 'portcullis enroll', then 'portcullis attest'";
 

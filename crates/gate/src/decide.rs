@@ -6,6 +6,7 @@
 
 mod boot;
 mod fuse;
+mod latch;
 mod pcrs;
 mod tag;
 mod vector;
@@ -27,8 +28,8 @@ use crate::{
 
 /// Decides one launch.
 ///
-/// `snapshot` is the agent's answer, or why there is none. A verdict that a pinned verifier signed is
-/// noted in `moment.seen`, whatever comes of it. Every input that is missing, stale or
+/// `snapshot` is the agent's answer, or why there is none. A verdict that a pinned verifier signed
+/// and that is in date is noted in `moment.seen`, whatever else is found. Every input that is missing, stale or
 /// contradictory ends in a refusal with a code of its own; see `docs/refusals.md`.
 ///
 /// # Source
@@ -53,21 +54,27 @@ pub fn decide(
         Ok(verified) => verified,
         Err(refusal) => return Refusals::from(refusal).into(),
     };
-    let first_seen = match moment.seen.note(&verdict, moment.now()) {
-        Ok(first_seen) => first_seen,
-        Err(replay) => return Refusals::from(replayed(request, &verdict, replay)).into(),
-    };
-    let life = Life::of(&verdict, first_seen);
+    let now = moment.now();
+    let first_seen = moment.seen.first_seen(&verdict).unwrap_or(now);
+    if let Some(refusal) = Life::of(&verdict, first_seen).refusal(policy, now) {
+        return Refusals::from(refusal).into();
+    }
+    if let Err(replay) = moment.seen.note(&verdict, now) {
+        return Refusals::from(replayed(request, &verdict, replay)).into();
+    }
     let moment: &Moment = moment;
-    if let Some(refusal) = life
-        .refusal(policy, moment.now())
-        .or_else(|| boot::refusal(&request.node, &verdict.host, &snapshot.live, moment))
-        .or_else(|| fuse::refusal(policy, &request.node, token, &snapshot.live))
+    let live = &snapshot.live;
+    if let Some(refusal) = boot::refusal(&request.node, &verdict.host, live, moment)
+        .or_else(|| fuse::refusal(policy, &request.node, token, live))
     {
         return Refusals::from(refusal).into();
     }
 
-    let mut refusals = pcrs::refusals(&request.node, &verdict.host.pcrs, &snapshot.live.pcrs);
+    let mut refusals: Vec<Refusal> = latch::refusal(&request.node, &verdict.host)
+        .into_iter()
+        .collect();
+    let attested = &verdict.host.pcrs;
+    refusals.extend(pcrs::refusals(&request.node, attested, &live.pcrs));
     let tags = match tag::verified(policy, keys, &verdict.host, snapshot, moment) {
         Ok(tags) => tags,
         Err(refusal) => {

@@ -119,23 +119,26 @@ impl Seen {
         }
     }
 
-    /// Notes `verdict`, whose signature was verified, and tells when it was first seen.
+    /// When `verdict` was first seen, if it is the newest one.
+    pub(crate) fn first_seen(&self, verdict: &Verdict) -> Option<FirstSeen> {
+        let known = self.sightings.get(&verifier(verdict))?;
+        (known.order == order(verdict)).then_some(known.first_seen)
+    }
+
+    /// Notes `verdict`, whose signature was verified, as seen `now` unless it was before.
     ///
     /// # Errors
     ///
     /// [`Replay`]: it is not taken.
-    pub(crate) fn note(&mut self, verdict: &Verdict, now: FirstSeen) -> Result<FirstSeen, Replay> {
-        let order = VerdictOrder {
-            seq: verdict.host.sequence,
-            iat: verdict.issued_at_s,
-        };
+    pub(crate) fn note(&mut self, verdict: &Verdict, now: FirstSeen) -> Result<(), Replay> {
+        let order = order(verdict);
         let nonce = base64url::encode(&verdict.nonce);
-        let verifier = (verdict.kid.clone(), verdict.host.ueid.as_str().to_owned());
+        let verifier = verifier(verdict);
         match self.sightings.get(&verifier) {
             Some(known) if order < known.order => return Err(Replay::Older(known.order)),
             Some(known) if order == known.order => {
                 return if nonce == known.nonce {
-                    Ok(known.first_seen)
+                    Ok(())
                 } else {
                     Err(Replay::Twin)
                 };
@@ -150,8 +153,19 @@ impl Seen {
         };
         self.sightings.insert(verifier, sighting);
         self.has_changed = true;
-        Ok(now)
+        Ok(())
     }
+}
+
+fn order(verdict: &Verdict) -> VerdictOrder {
+    VerdictOrder {
+        seq: verdict.host.sequence,
+        iat: verdict.issued_at_s,
+    }
+}
+
+fn verifier(verdict: &Verdict) -> (String, String) {
+    (verdict.kid.clone(), verdict.host.ueid.as_str().to_owned())
 }
 
 fn read(line: &str) -> Option<((String, String), Sighting)> {

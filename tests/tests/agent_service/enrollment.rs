@@ -21,18 +21,21 @@ fn a_node_is_enrolled_approved_and_vouched_for() -> Outcome {
     needs!(Root, Swtpm, Programs);
     in_world!(|world| {
         let host = Host::start(world)?;
-        assert_eq!(host.call(&Attest {}), Err(AgentError::NotEnrolled {}));
+        assert_eq!(
+            host.call(&Attest::default()),
+            Err(AgentError::NotEnrolled {})
+        );
         let before = host.call(&Status {}).unwrap().status;
         assert!(!before.enrolled && before.verdict.is_none());
 
         let enrolled = host.call(&Enroll {}).unwrap();
         // Reference values are missing, so the node is spoken against, not passed over.
-        let unapproved = host.call(&Attest {}).unwrap();
+        let unapproved = host.call(&Attest::default()).unwrap();
         assert_eq!(unapproved.status, "contraindicated");
         assert_eq!(unapproved.findings[0].code, "reference-values-missing");
 
         host.approve()?;
-        let attested = host.call(&Attest {}).unwrap();
+        let attested = host.call(&Attest::default()).unwrap();
         assert_eq!(
             (attested.status.as_str(), attested.findings.len()),
             ("affirming", 0)
@@ -93,7 +96,7 @@ fn a_key_the_tpm_does_not_take_is_replaced_when_the_operator_enrolls() -> Outcom
         *private.last_mut().unwrap() ^= 1;
         fs::write(path, private).unwrap();
         host.restart()?;
-        let refused = host.call(&Attest {}).unwrap();
+        let refused = host.call(&Attest::default()).unwrap();
         assert_eq!(refused.verdict, None);
         assert!(
             refused.findings[0].found.contains("cannot run Load"),
@@ -104,7 +107,7 @@ fn a_key_the_tpm_does_not_take_is_replaced_when_the_operator_enrolls() -> Outcom
         let second = host.call(&Enroll {}).unwrap();
         assert_eq!(second.ak_name, first.ak_name);
         assert_ne!(second.verdict_key, first.verdict_key);
-        assert!(host.call(&Attest {}).unwrap().verdict.is_some());
+        assert!(host.call(&Attest::default()).unwrap().verdict.is_some());
         host.stop()
     })
 }

@@ -157,7 +157,8 @@ impl Host {
         let document = reference.sign(&mut key(seed)).unwrap();
         fs::write("/etc/portcullis/reference.d/approved.jws", document)
             .doing("write reference values")?;
-        self.called(&portcullis_client::method::Attest {}).map(drop)
+        self.called(&portcullis_client::method::Attest::default())
+            .map(drop)
     }
 
     /// A tag document for this TPM, changed by `change` before it is signed.

@@ -24,7 +24,7 @@ fn sequence_numbers_grow_across_restarts_and_crashes() -> Outcome {
             } else {
                 host.restart()?;
             }
-            host.call(&Attest {}).unwrap();
+            host.call(&Attest::default()).unwrap();
             seen.push(host.verdict_sequence());
         }
         assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");

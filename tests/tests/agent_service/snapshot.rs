@@ -22,7 +22,7 @@ fn the_gate_permits_on_a_snapshot_and_refuses_after_drift() -> Outcome {
         let snapshot = host.snapshot().unwrap();
         assert_eq!(host.decides(&snapshot), ["pcr-drift"]);
 
-        let attested = host.call(&Attest {}).unwrap();
+        let attested = host.call(&Attest::default()).unwrap();
         assert_eq!(attested.status, "contraindicated");
         assert_eq!(attested.findings[0].code, "pcr-mismatch");
         let snapshot = host.snapshot().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::dialect::Dialect;
-use super::{HOST, HOST_PROFILE};
+use super::{HOST, HOST_PROFILE, Latched};
 use crate::appraisal::{Appraisal, AttestedState};
 use crate::{base64url, hex};
 
@@ -26,6 +26,8 @@ pub struct Terms {
     pub sequence: u64,
     /// Age in seconds beyond which relying parties are asked not to use it.
     pub max_age_s: Option<u64>,
+    /// An earlier failure that still stands; the appraisal speaks against the host then.
+    pub latched: Option<Latched>,
 }
 
 /// The payload of a verdict; sign it with [`crate::jws::sign`] and `Typ::Verdict`.
@@ -96,6 +98,7 @@ fn verifier_claims(terms: &Terms, appraisal: &Appraisal) -> Value {
             ("node_name", terms.node_name.clone().map(Value::from)),
             ("max_age", terms.max_age_s.map(Value::from)),
             ("boot_state", appraisal.boot_state.clone().map(Value::from)),
+            ("latched", terms.latched.as_ref().map(latched_claim)),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
@@ -104,4 +107,12 @@ fn verifier_claims(terms: &Terms, appraisal: &Appraisal) -> Value {
         }
     }
     claims
+}
+
+fn latched_claim(latched: &Latched) -> Value {
+    json!({
+        "since": latched.since_s,
+        "code": latched.code,
+        "subject": latched.subject,
+    })
 }

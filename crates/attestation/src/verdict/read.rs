@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::dialect::{Dialect, Names};
-use super::{HOST, HOST_PROFILE, HostVerdict, PcrClaim, TagPin, Verdict, VerdictError};
+use super::{HOST, HOST_PROFILE, HostVerdict, Latched, PcrClaim, TagPin, Verdict, VerdictError};
 use crate::claims::{ClaimError, Claims};
 use crate::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
 use crate::tpm_name::TpmName;
@@ -136,6 +136,7 @@ fn host(dialect: Dialect, part: &Claims<'_>) -> Result<HostVerdict, VerdictError
         boot_state: verifier
             .optional("boot_state", "a text", Value::as_str)?
             .map(str::to_owned),
+        latched: latched(&verifier)?,
     })
 }
 
@@ -193,6 +194,19 @@ fn tag_pin(attester: &Claims<'_>) -> Result<Option<TagPin>, ClaimError> {
             hex::decode_array(value.as_str()?)
         })?,
         counter: attester.unsigned("tag_counter")?,
+    }))
+}
+
+/// Not of the drafts: a verifier that latches says so here, beside a status that is not affirming.
+fn latched(verifier: &Claims<'_>) -> Result<Option<Latched>, ClaimError> {
+    if !verifier.has("latched") {
+        return Ok(None);
+    }
+    let claim = verifier.object("latched")?;
+    Ok(Some(Latched {
+        since_s: claim.unsigned("since")?,
+        code: claim.text("code")?.to_owned(),
+        subject: claim.text("subject")?.to_owned(),
     }))
 }
 

@@ -23,6 +23,7 @@ fn terms() -> Terms {
         node_name: Some("worker-7".to_owned()),
         sequence: 412,
         max_age_s: Some(600),
+        latched: None,
     }
 }
 

@@ -47,7 +47,7 @@ fn answering(mut far: UnixStream, pieces: Vec<Vec<u8>>) -> JoinHandle<Vec<u8>> {
 fn call_answered_with(pieces: Vec<Vec<u8>>) -> Result<AttestReply, ClientError> {
     let (mut client, far) = pair(PLENTY);
     let server = answering(far, pieces);
-    let reply = client.call(&Attest {});
+    let reply = client.call(&Attest::default());
     drop(client);
     assert_eq!(
         server.join().unwrap(),
@@ -79,7 +79,7 @@ fn makes_several_calls_on_one_connection() {
         }
     });
     for _ in 0..3 {
-        assert_eq!(client.call(&Attest {}).unwrap().status, "none");
+        assert_eq!(client.call(&Attest::default()).unwrap().status, "none");
     }
     server.join().unwrap();
 }
@@ -87,7 +87,7 @@ fn makes_several_calls_on_one_connection() {
 #[test]
 fn times_out_when_the_agent_is_silent() {
     let (mut client, _far) = pair(Duration::from_millis(30));
-    let error = client.call(&Attest {}).unwrap_err();
+    let error = client.call(&Attest::default()).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
@@ -108,7 +108,7 @@ fn times_out_when_the_agent_drips_bytes_without_end() {
             }
         }
     });
-    let error = client.call(&Attest {}).unwrap_err();
+    let error = client.call(&Attest::default()).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
     drop(client);
     drop(stop);
@@ -181,8 +181,8 @@ fn refuses_garbage_and_duplicate_keys() {
 fn refuses_a_second_reply_nobody_asked_for() {
     let (mut client, far) = pair(PLENTY);
     let server = answering(far, vec![[REPLY, REPLY].concat()]);
-    client.call(&Attest {}).unwrap();
-    let error = client.call(&Attest {}).unwrap_err();
+    client.call(&Attest::default()).unwrap();
+    let error = client.call(&Attest::default()).unwrap_err();
     assert!(
         matches!(error, ClientError::Unsolicited { .. }),
         "{error:?}"
@@ -271,7 +271,7 @@ mod needs_root {
             answering(listener.accept().unwrap().0, vec![REPLY.to_vec()])
         });
         let mut client = Client::connect(&path, PLENTY).unwrap();
-        assert_eq!(client.call(&Attest {}).unwrap().status, "none");
+        assert_eq!(client.call(&Attest::default()).unwrap().status, "none");
         server.join().unwrap().join().unwrap();
     }
 

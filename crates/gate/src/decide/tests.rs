@@ -132,6 +132,7 @@ fn terms() -> Terms {
         node_name: Some("w7".to_owned()),
         sequence: 412,
         max_age_s: None,
+        latched: None,
     }
 }
 

@@ -132,6 +132,24 @@ pub(super) const CASES: &[Case] = &[
         "616 s",
     ),
     (
+        "it tells of a failure that stands",
+        launch,
+        |it| {
+            it.host()["ear_verifier_claims"]["latched"] = json!({"since": 1_795_200_000, "code": "pcr-mismatch", "subject": "PCR 7 (sha256)"});
+        },
+        Code::VerdictLatched,
+        "[pcr-mismatch] PCR 7 (sha256), since 1795200000",
+    ),
+    (
+        "what it tells of a failure cannot be read",
+        launch,
+        |it| {
+            it.host()["ear_verifier_claims"]["latched"] = json!(false);
+        },
+        Code::VerdictMalformed,
+        "latched",
+    ),
+    (
         "it is from the future",
         launch,
         |it| {
