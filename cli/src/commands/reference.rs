@@ -1,9 +1,13 @@
 //! `portcullis reference`
 
+mod add;
 mod capture;
+mod cosign;
+mod diff;
 mod events;
 mod show;
 mod sign;
+mod what_if;
 
 use clap::Subcommand;
 
@@ -15,6 +19,10 @@ use crate::report::Report;
 pub(crate) enum ReferenceCommand {
     Capture(capture::CaptureArguments),
     Sign(sign::SignArguments),
+    Cosign(cosign::CosignArguments),
+    Add(add::AddArguments),
+    Diff(diff::DiffArguments),
+    WhatIf(what_if::WhatIfArguments),
     Show(show::ShowArguments),
     Events(events::EventsArguments),
 }
@@ -23,6 +31,10 @@ pub(crate) fn run(command: &ReferenceCommand) -> Result<Report, Failure> {
     match command {
         ReferenceCommand::Capture(arguments) => capture::run(arguments),
         ReferenceCommand::Sign(arguments) => sign::run(arguments),
+        ReferenceCommand::Cosign(arguments) => cosign::run(arguments),
+        ReferenceCommand::Add(arguments) => add::run(arguments),
+        ReferenceCommand::Diff(arguments) => diff::run(arguments),
+        ReferenceCommand::WhatIf(arguments) => what_if::run(arguments),
         ReferenceCommand::Show(arguments) => show::run(arguments),
         ReferenceCommand::Events(arguments) => events::run(arguments),
     }
