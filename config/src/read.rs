@@ -1,5 +1,6 @@
 //! From the merged tree of all files to checked settings.
 
+mod agent;
 mod node;
 mod remote;
 mod workload;
@@ -49,7 +50,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
     let config = Config {
         mode: mode.unwrap_or(defaults::MODE),
         node_name: node_name.unwrap_or_else(|| host_name.to_owned()),
-        agent: node::agent(&mut reader, root, &launch),
+        agent: agent::agent(&mut reader, root, &launch),
         launch,
         snapshot_deadline,
         default_profile,
