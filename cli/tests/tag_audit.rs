@@ -43,7 +43,7 @@ fn host(directory: &Path, name: &str, ueid: &str, country: &str) {
     assert_eq!(exit, 0, "{said}");
     let text = std::fs::read_to_string(directory.join("x.tag")).unwrap();
     let file: Value = serde_json::from_str(&text).unwrap();
-    let status = json!({"node_name": name, "ueid": ueid, "tag_document": file["document"]});
+    let status = json!({"node_name": name, "ueid": ueid, "tag_document": file.get("document")});
     write(directory, name, &status);
 }
 

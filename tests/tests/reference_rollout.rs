@@ -88,11 +88,10 @@ mod needs_swtpm {
         in_world!(|world| {
             let node = Node::provision(world)?;
             let other = "/run/operator/other.json";
-            let tpms: Value = serde_json::from_str(
+            let mut capture: Value = serde_json::from_str(
                 &fs::read_to_string("/run/operator/captured.json").doing("read the capture")?,
             )
             .doing("parse the capture")?;
-            let mut capture = tpms.clone();
             capture["boot_states"][0]["name"] = "other".into();
             capture["boot_states"][0]["pcrs"]["sha256"]["0"] = "11".repeat(32).into();
             fs::write(other, capture.to_string()).doing("write a capture")?;
