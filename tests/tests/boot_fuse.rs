@@ -48,7 +48,10 @@ mod needs_root {
             assert_eq!(status.boot_fuse.as_deref(), Some("set"));
 
             // The next verdict takes the place of the one before.
-            host.call(&Attest {}).unwrap();
+            host.call(&Attest {
+                clear_failure: None,
+            })
+            .unwrap();
             let second = host.snapshot().unwrap();
             assert_ne!(second.live.boot_fuse, first.live.boot_fuse);
             assert!(host.decides(&second).is_empty());
@@ -82,7 +85,10 @@ mod needs_root {
                 assert_eq!(host.decides(&after), codes, "{cycle:?}");
             }
             host.start_again()?;
-            host.call(&Attest {}).unwrap();
+            host.call(&Attest {
+                clear_failure: None,
+            })
+            .unwrap();
             let snapshot = host.snapshot().unwrap();
             assert!(host.decides(&snapshot).is_empty());
             host.stop()
