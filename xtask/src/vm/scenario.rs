@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod command_line;
+mod latched;
 mod reboot;
 mod suites;
 mod trusted;
@@ -30,6 +31,8 @@ pub(crate) enum Scenario {
     Cgroups,
     /// The same machine with AppArmor off on the kernel's command line: nothing starts.
     CommandLine,
+    /// Its own command line again: the failure stands until an operator clears it.
+    Latched,
     /// End-to-end suites, each test in a world of its own: what a real kernel, cgroup v2 and
     /// AppArmor can change; with `--all-suites` all of them.
     Suites,
@@ -61,6 +64,7 @@ impl fmt::Display for Scenario {
             Self::Reboot => "reboot",
             Self::Cgroups => "cgroups",
             Self::CommandLine => "command-line",
+            Self::Latched => "latched",
             Self::Suites => "suites",
         })
     }
@@ -68,23 +72,33 @@ impl fmt::Display for Scenario {
 
 impl Scenario {
     /// All of them, in the order of the boots.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Trusted,
         Self::Reboot,
         Self::Cgroups,
         Self::CommandLine,
+        Self::Latched,
         Self::Suites,
     ];
 
     /// Those to run if `chosen` were asked for; none means all. The boots after the first need
-    /// the host that the first enrolled, unless that one is `there`.
+    /// the host that the first enrolled, and one a failure before it, unless that host is `there`.
     pub(super) fn plan(chosen: &[Self], there: bool) -> Vec<Self> {
-        let enrolled = [Self::Reboot, Self::Cgroups, Self::CommandLine];
+        let enrolled = [
+            Self::Reboot,
+            Self::Cgroups,
+            Self::CommandLine,
+            Self::Latched,
+        ];
         let needs_first = !there && enrolled.iter().any(|one| chosen.contains(one));
+        let needs_failure = !there && chosen.contains(&Self::Latched);
         Self::ALL
             .into_iter()
             .filter(|one| {
-                chosen.is_empty() || chosen.contains(one) || (*one == Self::Trusted && needs_first)
+                chosen.is_empty()
+                    || chosen.contains(one)
+                    || (*one == Self::Trusted && needs_first)
+                    || (*one == Self::CommandLine && needs_failure)
             })
             .collect()
     }
@@ -96,6 +110,7 @@ impl Scenario {
             Self::Reboot => reboot::run(lab, report),
             Self::Cgroups => cgroups::run(lab, report),
             Self::CommandLine => command_line::run(lab, report),
+            Self::Latched => latched::run(lab, report),
             Self::Suites => suites::run(lab, report),
         }
     }
@@ -166,12 +181,16 @@ mod tests {
     use super::Scenario;
 
     #[test]
-    fn the_host_is_enrolled_before_it_is_needed() {
+    fn the_host_is_as_a_scenario_needs_it() {
         let plan = |chosen: &[Scenario]| Scenario::plan(chosen, false);
         assert_eq!(plan(&[]), Scenario::ALL);
         assert_eq!(
             plan(&[Scenario::Reboot]),
             [Scenario::Trusted, Scenario::Reboot]
+        );
+        assert_eq!(
+            plan(&[Scenario::Latched]),
+            [Scenario::Trusted, Scenario::CommandLine, Scenario::Latched]
         );
         assert_eq!(plan(&[Scenario::Suites]), [Scenario::Suites]);
         assert_eq!(

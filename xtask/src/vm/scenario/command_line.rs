@@ -51,11 +51,12 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
     let findings = reply.get("findings").cloned().unwrap_or_default();
     report.check(
         this,
-        "the host is attested as contraindicated",
+        "the host is attested as contraindicated, and the TPM signs no verdict",
         attest.code == Some(1)
             && reply
                 .get("status")
-                .is_some_and(|tier| tier == "contraindicated"),
+                .is_some_and(|tier| tier == "contraindicated")
+            && reply.get("verdict").is_some_and(Value::is_null),
         &attest.summary(),
     );
     report.check(
@@ -68,7 +69,15 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
         report,
         this,
         "nothing starts",
-        (&results.step("start"), "vector-contraindicated"),
+        (&results.step("start"), "verdict-withheld"),
+    );
+    let status = results.step("status").json();
+    let latch = status.pointer("/latch/failure/code");
+    report.check(
+        this,
+        "the failure stands from now on",
+        latch.is_some_and(|code| code == "event-unexpected"),
+        &status.get("latch").cloned().unwrap_or_default().to_string(),
     );
     Ok(())
 }

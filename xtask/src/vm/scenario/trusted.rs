@@ -27,11 +27,15 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
         ("enroll", "the host enrolls with its TPM"),
         ("capture", "its boot state is read, event by event"),
         ("sign", "and approved"),
-        ("tag", "it is tagged, the tag's digest in the TPM"),
+        (
+            "tag",
+            "it is tagged, in the TPM, which its tag authority unlocks",
+        ),
         ("attest", "it is attested, affirming"),
     ] {
         must_succeed(report, this, claim, &results.step(name));
     }
+    look_at_keys(&results.step("status").json(), report);
     let start = results.step("start");
     report.check(
         this,
@@ -100,6 +104,28 @@ fn look_at_host(results: &Results, report: &mut Report) {
         "the agent has confined itself as far as this kernel's Landlock can",
         missing.is_some_and(|missing| missing.iter().all(is_of_landlock)),
         &confinement.to_string(),
+    );
+}
+
+/// What the TPM holds of the gate.
+fn look_at_keys(status: &Value, report: &mut Report) {
+    let this = Scenario::Trusted;
+    let key = status.get("verdict_key").cloned().unwrap_or_default();
+    let is_bound = key
+        .get("policy")
+        .is_some_and(|name| name == "approved-state");
+    report.check(
+        this,
+        "the TPM signs verdicts in the approved boot state only",
+        is_bound && key.get("defect").is_some_and(Value::is_null),
+        &key.to_string(),
+    );
+    let fuse = status.get("boot_fuse").cloned().unwrap_or_default();
+    report.check(
+        this,
+        "the TPM holds the hash of the verdict, until it is restarted",
+        fuse == "set",
+        &fuse.to_string(),
     );
 }
 
