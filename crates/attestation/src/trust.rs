@@ -293,26 +293,41 @@ mod tests {
         TrustVector::from_claim(claims.as_object().expect("object"))
     }
 
+    /// draft-ietf-rats-ar4si, "Trustworthiness Tiers": four tiers in seven ranges that leave no
+    /// value out and none in two.
     #[test]
-    fn each_tier_has_the_bounds_of_the_draft() {
-        for (value, tier) in [
-            (-128, TrustTier::Contraindicated),
-            (-97, TrustTier::Contraindicated),
-            (-96, TrustTier::Warning),
-            (-33, TrustTier::Warning),
-            (-32, TrustTier::Affirming),
-            (-2, TrustTier::Affirming),
-            (-1, TrustTier::None),
-            (0, TrustTier::None),
-            (1, TrustTier::None),
-            (2, TrustTier::Affirming),
-            (31, TrustTier::Affirming),
-            (32, TrustTier::Warning),
-            (95, TrustTier::Warning),
-            (96, TrustTier::Contraindicated),
-            (127, TrustTier::Contraindicated),
+    fn every_value_has_exactly_the_tier_of_its_range() {
+        let ranges = [
+            (-128..=-97, TrustTier::Contraindicated),
+            (-96..=-33, TrustTier::Warning),
+            (-32..=-2, TrustTier::Affirming),
+            (-1..=1, TrustTier::None),
+            (2..=31, TrustTier::Affirming),
+            (32..=95, TrustTier::Warning),
+            (96..=127, TrustTier::Contraindicated),
+        ];
+        let mut seen = 0;
+        for (range, tier) in ranges {
+            for value in range {
+                assert_eq!(ClaimValue::new(value).tier(), tier, "{value}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 256, "each value once");
+    }
+
+    /// The values with a meaning of their own in the draft's sections on the claims.
+    #[test]
+    fn the_values_used_here_have_the_tier_the_draft_gives_them() {
+        for (value, number, tier) in [
+            (ClaimValue::APPROVED, 2, TrustTier::Affirming),
+            (ClaimValue::BOOT_APPROVED, 3, TrustTier::Affirming),
+            (ClaimValue::UNRECOGNIZED_RUNTIME, 33, TrustTier::Warning),
+            (ClaimValue::UNSUPPORTABLE, 96, TrustTier::Contraindicated),
+            (ClaimValue::UNRECOGNIZED, 97, TrustTier::Contraindicated),
+            (ClaimValue::CRYPTO_FAILED, 99, TrustTier::Contraindicated),
         ] {
-            assert_eq!(ClaimValue(value).tier(), tier, "{value}");
+            assert_eq!((value.get(), value.tier()), (number, tier));
         }
     }
 
@@ -380,6 +395,22 @@ mod tests {
         }
 
         #[test]
+        fn the_worst_is_one_of_the_claims_and_none_is_worse(values in prop::collection::btree_map(0_usize..8, any::<i8>(), 1..8)) {
+            let mut vector = TrustVector::default();
+            for (index, value) in values {
+                vector.set(Claim::ALL[index], ClaimValue(value));
+            }
+            let rank = |tier| [TrustTier::Affirming, TrustTier::None, TrustTier::Warning, TrustTier::Contraindicated]
+                .iter()
+                .position(|one| *one == tier);
+            let tiers: Vec<_> = vector.iter().map(|(_, value)| value.tier()).collect();
+            prop_assert!(tiers.contains(&vector.worst()));
+            for tier in tiers {
+                prop_assert!(rank(tier) <= rank(vector.worst()));
+            }
+        }
+
+        #[test]
         fn pruning_never_adds_and_never_drops_a_supported_complaint(values in prop::collection::btree_map(0_usize..8, any::<i8>(), 0..8)) {
             let mut vector = TrustVector::default();
             for (index, value) in values {
@@ -388,6 +419,9 @@ mod tests {
             let pruned = vector.pruned();
             for (claim, value) in vector.iter() {
                 let kept = pruned.value(claim);
+                prop_assert!(
+                    kept.is_none() || !matches!(claim, Claim::RuntimeOpaque | Claim::SourcedData)
+                );
                 prop_assert!(kept.is_none() || kept == Some(value));
                 if !matches!(claim, Claim::RuntimeOpaque | Claim::SourcedData)
                     && value.tier() == TrustTier::Contraindicated

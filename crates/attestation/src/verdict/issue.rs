@@ -39,14 +39,18 @@ pub fn claims(terms: &Terms, appraisal: &Appraisal) -> Option<Value> {
     let state = appraisal.state.as_ref()?;
     let names = Dialect::Draft04.names();
     let status = appraisal.status.as_str();
-    let host = json!({
+    let mut host = json!({
         "eat_profile": HOST_PROFILE,
         names.status: status,
         names.vector: appraisal.vector.to_claim(),
-        names.policy: appraisal.policy_ids,
         names.attester_claims: attester_claims(state),
         names.verifier_claims: verifier_claims(terms, appraisal),
     });
+    // Without reference values in date no policy was applied, and the draft has no empty list.
+    if let (false, Some(members)) = (appraisal.policy_ids.is_empty(), host.as_object_mut()) {
+        let policies = appraisal.policy_ids.as_slice().into();
+        members.insert(names.policy.to_owned(), policies);
+    }
     Some(json!({
         "eat_profile": names.profile,
         "iss": terms.issuer,
