@@ -12,6 +12,7 @@
 mod bench;
 mod compatibility;
 mod demo;
+mod ear;
 mod keylime;
 mod layout;
 mod matrix;
@@ -48,7 +49,8 @@ enum Task {
     /// Run all checks and tests
     ///
     /// Installs missing Debian packages, then: formatting, file sizes and names, lints, build,
-    /// unit, property and documentation tests, and the suites that need root, a TPM or containerd.
+    /// unit, property and documentation tests, and the suites that need root, a TPM or containerd,
+    /// and verdicts beside the `ear` crate, whose first build takes some three minutes.
     Test(test::Arguments),
     /// Measure our shim, all checks on, beside containerd's own
     ///

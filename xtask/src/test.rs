@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use crate::ear;
 use crate::keylime;
 use crate::layout;
 use crate::packages::{self, find};
@@ -87,7 +88,17 @@ fn steps(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Outc
         None => timed("licences and sources", || licences(workspace)),
         Some(_) => Ok(()),
     };
-    plain.and(documents).and(privileged).and(licences)
+    let differential = match filter {
+        None => timed("verdicts beside the ear crate", || {
+            ear::test(workspace, tally)
+        }),
+        Some(_) => Ok(()),
+    };
+    plain
+        .and(documents)
+        .and(privileged)
+        .and(licences)
+        .and(differential)
 }
 
 /// One way to run the tests.
