@@ -28,6 +28,7 @@
 //! Layer 1: may use `json`, `attestation` and `gate`.
 #![forbid(unsafe_code)]
 
+mod call;
 mod connection;
 mod frame;
 mod interface;
@@ -38,6 +39,7 @@ pub mod record;
 pub mod snapshot;
 mod strict;
 
+pub use call::{Call, CallError};
 pub use connection::{Client, ClientError};
 pub use frame::{FRAME_LIMIT_BYTES, FrameOversized, FrameReader};
 pub use interface::{INTERFACE, INTERFACE_NAME, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME};
@@ -45,4 +47,3 @@ pub use message::{
     AgentError, MalformedMessage, Method, ReplyError, encode_call, encode_error, encode_reply,
     parse_reply,
 };
-pub use method::{Call, CallError};

@@ -98,8 +98,8 @@ mod tests {
     use portcullis_gate::record::{ContainerRecord, Operation};
 
     use super::*;
+    use crate::Call;
     use crate::message::{AgentError, encode_error};
-    use crate::method::Call;
 
     fn record() -> LaunchRecord {
         let container = ContainerRecord {

@@ -6,13 +6,14 @@
 )]
 
 use portcullis_client::method::{
-    Attest, Call, CallError, Capture, Enroll, Evidence, Explain, InterfaceDescription,
-    ProvisionTag, Quarantine, Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
+    Attest, Capture, Enroll, Evidence, Explain, InterfaceDescription, ProvisionTag, Quarantine,
+    Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
     encode_call, encode_error,
 };
+use portcullis_client::{Call, CallError};
 use serde_json::{Value, json};
 use varlink_parser::IDL;
 
