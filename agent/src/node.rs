@@ -1,10 +1,10 @@
 //! What the threads of the agent share.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
-use portcullis_attestation::verdict::{self, Verdict};
+use portcullis_attestation::verdict::{self, HostVerdict, Verdict};
 use portcullis_client::AgentError;
 use portcullis_client::method::{
     ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, QuarantineSummary,
@@ -20,6 +20,7 @@ use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
 use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
+use crate::metrics::Metrics;
 use crate::tpm_queue::TpmQueue;
 use crate::{anchoring, atomic_file, boot, log};
 
@@ -66,6 +67,10 @@ pub(crate) struct Published {
     pub(crate) last_failure: Option<String>,
     /// How the ledger is anchored; `None` before it was tried.
     pub(crate) ledger_anchor: Option<LedgerAnchor>,
+    /// How often the host was found to be other than its verdict said, since the agent started.
+    pub(crate) drift_events: u64,
+    /// How many attestations ended without a verdict, since the agent started.
+    pub(crate) attestation_failures: u64,
     launches: LaunchCounts,
 }
 
@@ -76,8 +81,8 @@ pub(crate) struct IssuedVerdict {
     pub(crate) token: String,
     /// What it says.
     pub(crate) summary: VerdictSummary,
-    /// Reset and restart count of the boot it is about.
-    pub(crate) counters: (u32, u32),
+    /// What it says about the host.
+    pub(crate) host: Arc<HostVerdict>,
 }
 
 // === impl IssuedVerdict ===
@@ -103,7 +108,7 @@ impl IssuedVerdict {
                 sequence: verdict.host.sequence,
                 boot_state: verdict.host.boot_state.clone(),
             },
-            counters: (verdict.host.reset_count, verdict.host.restart_count),
+            host: Arc::new(verdict.host.clone()),
         }
     }
 }
@@ -183,6 +188,21 @@ impl Node {
             boot_fuse: published.boot_fuse.summary(),
             quarantine: published.quarantine.clone(),
             latch: published.standing.summary(),
+        }
+    }
+
+    /// The figures of the metrics file.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let ledger_sequence = self.ledger().as_ref().map_or(0, Ledger::sequence);
+        let published = self.published();
+        Metrics {
+            launches: published.launches,
+            verdict: (published.verdict.as_ref()).map(|verdict| verdict.summary.clone()),
+            drift_events: published.drift_events,
+            attestation_failures: published.attestation_failures,
+            ledger_sequence,
+            is_quarantined: published.quarantine.is_some(),
+            has_latched: published.standing.summary().is_some(),
         }
     }
 
@@ -380,6 +400,8 @@ impl Published {
             ledger_anchor: None,
             quarantine: None,
             boot_fuse: BootFuse::default(),
+            drift_events: 0,
+            attestation_failures: 0,
             launches: LaunchCounts::default(),
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,12 @@ use portcullis_config::{Config, paths};
 use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 
 use crate::confinement::{self, Confinement, ConfinementError, Device};
+use crate::metrics::MetricsFile;
 use crate::node::Node;
 use crate::notify::Manager;
 use crate::privileged::{self, Privileged, PrivilegedError};
 use crate::tpm_thread::TpmThread;
-use crate::{boot, connection, log, notify};
+use crate::{boot, connection, log, metrics, notify};
 
 /// Clients served at the same time; the next one is told that the agent is busy.
 const CLIENT_LIMIT: usize = 512;
@@ -34,7 +35,7 @@ const TPM_STACK_BYTES: usize = 2 * 1024 * 1024;
 const READY_LIMIT: Duration = Duration::from_secs(10);
 /// How long the shutdown waits for the TPM.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How often the ledger is written through to the disk.
+/// How often the ledger is written through to the disk, and the metrics are shown.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the TPM's device node is looked at.
 const DEVICE_CHECK: Duration = Duration::from_secs(15);
@@ -85,7 +86,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     let device = confinement.device.clone();
     let node = Arc::new(Node::open(config, confinement));
     let (tpm_thread, tpm_done) = start_tpm(tpm, &node, Arc::clone(&first_attempt))?;
-    let syncing = start_syncing(&node)?;
+    let (syncing, ledger_thread) = start_syncing(&node)?;
     log::info("serving", &[("socket", paths::SOCKET)]);
 
     let watched = Watched {
@@ -109,6 +110,10 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
         log::error("the TPM's thread panicked", &[]);
     }
     drop(syncing);
+    if ledger_thread.join().is_err() {
+        log::error("the ledger's thread panicked", &[]);
+    }
+    metrics::remove();
     node.sync_ledger();
     drop(lock);
     log::info("stopped", &[]);
@@ -152,23 +157,23 @@ fn start_tpm(
     Ok((thread, tpm_done))
 }
 
-/// Starts the thread that writes the ledger through; it ends when the sender is dropped.
-fn start_syncing(node: &Arc<Node>) -> Result<std::sync::mpsc::SyncSender<()>, ServerError> {
+/// Starts the thread that writes the ledger through and shows the metrics; it ends when the sender
+/// is dropped.
+fn start_syncing(node: &Arc<Node>) -> Result<(SyncSender<()>, JoinHandle<()>), ServerError> {
     let (running, ended) = sync_channel::<()>(0);
     let node = Arc::clone(node);
-    spawn("ledger", CLIENT_STACK_BYTES, move || {
-        let mut synced = 0;
+    let thread = spawn("ledger", CLIENT_STACK_BYTES, move || {
+        let mut synced = Some(0);
+        let mut metrics = MetricsFile::default();
         while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let sequence = node.status().ledger_sequence;
-            if sequence != synced {
-                if !node.sync_ledger() {
-                    return;
-                }
-                synced = sequence;
+            let figures = node.metrics();
+            if synced.is_some_and(|synced| synced != figures.ledger_sequence) {
+                synced = node.sync_ledger().then_some(figures.ledger_sequence);
             }
+            metrics.show(&figures);
         }
     })?;
-    Ok(running)
+    Ok((running, thread))
 }
 
 fn spawn(

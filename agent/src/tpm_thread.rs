@@ -19,6 +19,7 @@ use crate::attester::PATIENCE;
 use crate::boot_fuse::BootFuse;
 use crate::challenge::{self, Challenges};
 use crate::cycle::{self, CycleError, Issued, shown, tpm_answer};
+use crate::drift::DriftWatch;
 use crate::node::{IssuedVerdict, Node};
 use crate::quarantine::Quarantine;
 use crate::schedule::Schedule;
@@ -39,7 +40,8 @@ pub(crate) struct TpmThread {
     pub(crate) node: Arc<Node>,
     pub(crate) identity: Option<Identity>,
     pub(crate) anchoring: Anchoring,
-    schedule: Schedule,
+    pub(crate) schedule: Schedule,
+    pub(crate) watch: DriftWatch,
     challenges: Challenges,
 }
 
@@ -52,6 +54,7 @@ impl TpmThread {
         let interval =
             (agent.remote.as_ref()).map_or(agent.attest_interval, |remote| remote.interval);
         let anchor_interval = agent.ledger_anchor_interval;
+        let drift_interval = agent.drift_interval;
         let now = Instant::now();
         Self {
             tpm,
@@ -59,6 +62,7 @@ impl TpmThread {
             identity: None,
             anchoring: Anchoring::new(anchor_interval, now),
             schedule: Schedule::new(interval, now),
+            watch: DriftWatch::new(drift_interval, now),
             challenges: Challenges::open(Path::new(paths::STATE).join(challenge::FILE)),
         }
     }
@@ -75,6 +79,9 @@ impl TpmThread {
                 if let Some(tell) = on_first_attempt.take() {
                     tell();
                 }
+            }
+            if self.watch.is_due(Instant::now()) {
+                is_connected |= self.watch_for_drift();
             }
             let wait = if is_connected { LINGER } else { self.wait() };
             match self.node.queue.next(wait) {
@@ -101,16 +108,21 @@ impl TpmThread {
 
     fn wait(&self) -> Duration {
         let now = Instant::now();
-        [self.schedule.wait(now), self.anchoring.wait(now)]
-            .into_iter()
-            .flatten()
-            .fold(CLOCK_CHECK, Duration::min)
+        [
+            self.schedule.wait(now),
+            self.anchoring.wait(now),
+            self.watch.wait(now),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(CLOCK_CHECK, Duration::min)
     }
 
     fn attestation_is_due(&mut self) -> bool {
         let now = Instant::now();
         if self.schedule.wait(now).is_some() && self.schedule.has_jumped(now, SystemTime::now()) {
             log::info("clock jumped, attesting", &[]);
+            self.note_clock_jump();
             self.schedule.hurry(now);
         }
         self.schedule.wait(now).is_some_and(|wait| wait.is_zero())
@@ -141,6 +153,7 @@ impl TpmThread {
         let changed = read_for(&mut self.tpm, &self.node, waiters);
         if changed {
             log::info("host booted anew, attesting", &[]);
+            self.watch_for_drift();
             self.schedule.hurry(Instant::now());
         }
     }
@@ -152,6 +165,8 @@ impl TpmThread {
             self.schedule.suspend();
             return;
         }
+        // What the attestation is about to replace, it could not tell of.
+        self.watch_for_drift();
         // Failures are noted where they happen, and tried again.
         drop(self.attest());
     }
@@ -160,6 +175,7 @@ impl TpmThread {
         if let Some(reason) = clear {
             self.node.clear_failure(&reason)?;
         }
+        self.watch_for_drift();
         match self.attest() {
             Ok(issued) => Ok(AttestReply {
                 status: issued.appraisal.status.to_string(),
@@ -210,7 +226,10 @@ impl TpmThread {
                 published.last_attestation_at = Some(boot::unix_s());
                 published.last_failure = None;
                 // A verdict tells nothing of a mark that came after it.
-                let reset_count = published.verdict.as_ref().map(|verdict| verdict.counters.0);
+                let reset_count = published
+                    .verdict
+                    .as_ref()
+                    .map(|verdict| verdict.host.reset_count);
                 published.quarantine = Quarantine::of_this_boot(reset_count);
                 // A remote verifier's is looked at often, and mostly the one that is known.
                 if is_new {
@@ -221,6 +240,7 @@ impl TpmThread {
             Err(error) => {
                 let pause = self.schedule.failed(now, wall);
                 published.note_failure(error);
+                published.attestation_failures = published.attestation_failures.saturating_add(1);
                 if let Some(failure) = error.failure() {
                     let seed = boot::id().map(|id| id.seed()).unwrap_or_default();
                     let (rule, now_s) = (node.config.agent.latch, boot::unix_s());
@@ -329,7 +349,8 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
 
     let changed = match (&reading, &verdict) {
         (Ok(reading), Some(verdict)) => {
-            verdict.counters != (reading.clock.reset_count, reading.clock.restart_count)
+            (verdict.host.reset_count, verdict.host.restart_count)
+                != (reading.clock.reset_count, reading.clock.restart_count)
         }
         _ => false,
     };
@@ -358,7 +379,7 @@ fn read_for(tpm: &mut Tpm, node: &Node, waiters: &[Waiter]) -> bool {
     changed
 }
 
-fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
+pub(crate) fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
     let boot_id = boot::id().map_err(|error| AgentError::TpmFailed {
         reason: format!("cannot read the kernel's boot id: {error}"),
     })?;
@@ -376,7 +397,7 @@ fn live_state(reading: Reading) -> Result<LiveState, AgentError> {
     })
 }
 
-fn withdraw_file() {
+pub(crate) fn withdraw_file() {
     let path = Path::new(paths::VERDICT);
     if let Err(error) = crate::atomic_file::remove(path) {
         log::error("verdict not withdrawn", &[("cause", &log::chain(&error))]);

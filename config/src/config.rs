@@ -127,6 +127,8 @@ pub struct AgentConfig {
     pub reference_signatures: usize,
     /// How long a failed attestation stands; `attestation.latch`.
     pub latch: LatchRule,
+    /// Time between two looks at whether the host is still as its verdict says; zero for none.
+    pub drift_interval: Duration,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
 }

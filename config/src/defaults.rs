@@ -42,6 +42,8 @@ pub(crate) const PCR_BANK: HashAlg = HashAlg::Sha256;
 pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
 /// At most 96 writes of each NV cell a day.
 pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
+/// One reading of the TPM as a launch makes it, without a session; nothing in it wears out.
+pub(crate) const DRIFT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const ISSUER: &str = "portcullis-agent";
 pub(crate) const KEY_POLICY: KeyPolicy = KeyPolicy::ApprovedState;
 

@@ -35,6 +35,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "reference_signatures",
             "verifier",
             "key_policy",
+            "drift_interval",
         ],
     ),
     ("remote", &["verdict", "url", "authority", "interval"]),

@@ -29,6 +29,8 @@ pub const RUN: &str = "/run/portcullis";
 pub const SOCKET: &str = "/run/portcullis/agent.sock";
 /// The last verdict, mode 0600.
 pub const VERDICT: &str = "/run/portcullis/verdict.jwt";
+/// Figures for Prometheus, mode 0600.
+pub const METRICS: &str = "/run/portcullis/metrics.prom";
 /// What shims and hooks remember of verdicts in this boot, mode 0700. Not beneath [`RUN`]: the
 /// agent is let into that, and service managers remove it when the agent stops.
 pub const SEEN: &str = "/run/portcullis-gate";

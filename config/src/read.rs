@@ -1,6 +1,7 @@
 //! From the merged tree of all files to checked settings.
 
 mod agent;
+mod drift;
 mod node;
 mod remote;
 mod workload;

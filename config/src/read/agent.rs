@@ -7,7 +7,7 @@ use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection};
 use portcullis_gate::{Code, LaunchPolicy, Refusal};
 
 use super::node::absolute;
-use super::{DAY, SECOND, remote, span};
+use super::{DAY, SECOND, drift, remote, span};
 use crate::config::{AgentConfig, KeyPolicy};
 use crate::reader::Reader;
 use crate::tree::{Table, Value};
@@ -72,6 +72,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         remote,
         key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
         latch: latch.unwrap_or(defaults::LATCH),
+        drift_interval: drift::interval(reader, root),
     }
 }
 

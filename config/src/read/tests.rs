@@ -200,6 +200,9 @@ fn values_of_the_wrong_kind_or_range_are_faults() {
         "[agent]\nledger_anchor_interval = \"59s\"",
         "[agent]\nledger_anchor_interval = \"25h\"",
         "[agent]\nledger_anchor_interval = 60",
+        "[agent]\ndrift_interval = \"999ms\"",
+        "[agent]\ndrift_interval = \"61m\"",
+        "[agent]\ndrift_interval = 1",
         "[agent]\nissuer = \"\"",
         "[agent]\nissuer = \"a b\"",
         "[[namespace]]\nname = \"a/b\"",
@@ -227,6 +230,8 @@ fn limits_hold_on_both_sides() {
         ("[attestation]\nmax_verdict_age = \"86401s\"", false),
         ("[agent]\nattest_interval = \"1s\"", true),
         ("[agent]\nattest_interval = \"0s\"", false),
+        ("[agent]\ndrift_interval = \"0s\"", true),
+        ("[agent]\ndrift_interval = \"1h\"", true),
         ("[agent]\npcrs = [0, 23]", true),
     ] {
         assert_eq!(parse("node.toml", text, "w").is_ok(), accepted, "{text}");

@@ -5,12 +5,15 @@
 //! three steps end the decision. The others each add their reasons.
 
 mod boot;
+mod drift;
 mod fuse;
 mod latch;
 mod pcrs;
 mod tag;
 mod vector;
 mod withheld;
+
+pub use drift::drift;
 
 use std::collections::BTreeMap;
 

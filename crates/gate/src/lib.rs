@@ -20,7 +20,7 @@ mod time;
 mod unavailable;
 
 pub use code::{Code, Kind};
-pub use decide::decide;
+pub use decide::{decide, drift};
 pub use decision::{Decision, Permit};
 pub use policy::LaunchPolicy;
 pub use record::LaunchRecord;

@@ -15,15 +15,20 @@ pub(super) fn refusal(
     live: &LiveState,
     moment: &Moment,
 ) -> Option<Refusal> {
-    let node = quote(node);
     if moment.boot_id.seed() != verdict.boot_seed {
         return Some(Refusal::new(
             Code::HostRebooted,
-            format!("boot id of node {node}"),
+            format!("boot id of node {}", quote(node)),
             "the one that was attested",
             "another one",
         ));
     }
+    live_refusal(node, verdict, live)
+}
+
+/// The same of what the agent read alone.
+pub(super) fn live_refusal(node: &str, verdict: &HostVerdict, live: &LiveState) -> Option<Refusal> {
+    let node = quote(node);
     if live.boot_id.seed() != verdict.boot_seed {
         return Some(Refusal::new(
             Code::HostRebooted,

@@ -33,35 +33,25 @@ pub(super) fn verified(
     moment: &Moment,
 ) -> Result<Tags, Refusal> {
     let document = snapshot.tag_document.as_deref();
+    if let Some(refusal) = slot_refusal(verdict.tag.as_ref(), snapshot.live.tag.as_ref()) {
+        return Err(refusal);
+    }
     let (pin, slot, document) = match (&verdict.tag, &snapshot.live.tag, document) {
-        (None, None, None) => return Ok(Tags::Absent),
         (Some(pin), Some(slot), Some(document)) => (pin, slot, document),
-        (Some(pin), None, _) => {
-            return Err(missing(
-                nv(pin.nv_index),
-                "the asset tag that was attested",
-                "not defined",
-            ));
-        }
-        (None, Some(slot), _) => {
-            return Err(
-                tampered(nv(slot.nv_index), "no asset tag, as attested", "one")
-                    .with_remedy("run 'portcullis attest' if you have just provisioned it"),
-            );
-        }
-        (Some(_), Some(_), None) => {
+        (Some(_), _, None) => {
             return Err(missing(
                 "asset tag".to_owned(),
                 "its document with the agent",
                 "none",
             ));
         }
-        (None, None, Some(_)) => {
+        (_, _, None) => return Ok(Tags::Absent),
+        (_, _, Some(_)) => {
             let expected = "the digest of the tag document that the agent holds";
             return Err(missing(nv(NV_INDEX), expected, "not defined"));
         }
     };
-    bound(pin, slot, document)?;
+    bound(slot, document)?;
     let asset_tag = tag::verify(document, keys).map_err(|error| unfit(&error))?;
     if asset_tag.subject != verdict.ueid {
         return Err(Refusal::new(
@@ -95,24 +85,42 @@ pub(super) fn verified(
     Ok(Tags::Verified(asset_tag.tags))
 }
 
-/// Compares the slot with what the verdict pins and with the document's digest.
-fn bound(pin: &TagPin, slot: &TagSlot, document: &str) -> Result<(), Refusal> {
+/// Compares the slot with what the verdict pins; `None` if it is as it was attested.
+pub(super) fn slot_refusal(pin: Option<&TagPin>, slot: Option<&TagSlot>) -> Option<Refusal> {
+    let (pin, slot) = match (pin, slot) {
+        (None, None) => return None,
+        (Some(pin), Some(slot)) => (pin, slot),
+        (Some(pin), None) => {
+            let expected = "the asset tag that was attested";
+            return Some(missing(nv(pin.nv_index), expected, "not defined"));
+        }
+        (None, Some(slot)) => {
+            let refusal = tampered(nv(slot.nv_index), "no asset tag, as attested", "one");
+            let remedy = "run 'portcullis attest' if you have just provisioned it";
+            return Some(refusal.with_remedy(remedy));
+        }
+    };
     if slot.nv_index != pin.nv_index {
-        return Err(tampered(
+        let expected = nv(pin.nv_index);
+        return Some(tampered(
             "asset tag".to_owned(),
-            nv(pin.nv_index),
+            expected,
             nv(slot.nv_index),
         ));
     }
-    let subject = || nv(slot.nv_index);
+    let subject = nv(slot.nv_index);
     if slot.nv_name != pin.nv_name {
         let expected = format!("Name {} as attested", pin.nv_name);
-        return Err(tampered(subject(), expected, slot.nv_name.to_string()));
+        return Some(tampered(subject, expected, slot.nv_name.to_string()));
     }
-    if slot.contents != pin.digest {
+    (slot.contents != pin.digest).then(|| {
         let expected = format!("contents {} as attested", hex::encode(&pin.digest));
-        return Err(tampered(subject(), expected, hex::encode(&slot.contents)));
-    }
+        tampered(subject, expected, hex::encode(&slot.contents))
+    })
+}
+
+/// Compares the slot with the document's digest.
+fn bound(slot: &TagSlot, document: &str) -> Result<(), Refusal> {
     let digest = tag::digest(document);
     if slot.contents != digest {
         let expected = format!("SHA-384 {} as the TPM holds", hex::encode(&slot.contents));

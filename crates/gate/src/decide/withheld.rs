@@ -8,12 +8,20 @@ use crate::{Code, Refusal, Refusals};
 
 /// The refusal of a launch for which there is no verdict but `reasons`; `None` without a reason.
 ///
-/// First comes what the operator has to know first: that the host is in quarantine, or else that
-/// the verdict is withheld.
+/// First comes what the operator has to know first: that the host is in quarantine, that the
+/// verdict is withheld, or that the agent gave it up because the host changed. No verifier finds
+/// the last of itself.
 pub(super) fn refusals(node: &str, reasons: &[Reason]) -> Option<Refusals> {
     let first = reasons.first()?;
     let mut refusals: Vec<Refusal> = reasons.iter().filter_map(refusal).collect();
-    let head = [Code::HostQuarantined, Code::VerdictWithheld]
+    let heads = [
+        Code::HostQuarantined,
+        Code::VerdictWithheld,
+        Code::HostRebooted,
+        Code::HostResumed,
+        Code::PcrDrift,
+    ];
+    let head = heads
         .into_iter()
         .find_map(|code| refusals.iter().position(|refusal| refusal.code == code));
     let head = match head {

@@ -48,6 +48,19 @@ fn an_agent_that_only_tells_findings_is_understood() {
 }
 
 #[test]
+fn a_verdict_that_drift_has_voided_is_refused_as_drift() {
+    for (code, name) in [
+        (Code::PcrDrift, "pcr-drift"),
+        (Code::HostRebooted, "host-rebooted"),
+        (Code::HostResumed, "host-resumed"),
+    ] {
+        let tag = reason_of("asset-tag-tampered", "TPM NV index 0x01c10110");
+        let refusals = refused(vec![tag, reason_of(name, "node 'w7' PCR 7 (sha256)")]);
+        assert_eq!(codes(&refusals), [code, Code::AssetTagTampered]);
+    }
+}
+
+#[test]
 fn quarantine_comes_first() {
     let refusals = refused(vec![
         reason_of("pcr-mismatch", "PCR 7 (sha256)"),

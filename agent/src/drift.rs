@@ -1,0 +1,220 @@
+//! Watching for drift: whether the host is still what its verdict says.
+//!
+//! Between two attestations the agent makes the reading that a launch makes and holds it against the
+//! verdict by the rule of the gate. A verdict that no longer holds is void from then on; what was
+//! found stands in its place, so that a launch is told the cause. The look decides nothing that a
+//! launch does not find by itself: it is there so that somebody hears of drift while nothing starts.
+
+use std::time::{Duration, Instant};
+
+use portcullis_client::AgentError;
+use portcullis_client::method::Finding;
+use portcullis_gate::Refusal;
+use portcullis_tpm::Deadline;
+use serde_json::json;
+
+use crate::cycle::tpm_answer;
+use crate::log;
+use crate::tpm_thread::{TpmThread, live_state, withdraw_file};
+
+/// When the next look is, and what the last one found.
+#[derive(Debug)]
+pub(crate) struct DriftWatch {
+    interval: Duration,
+    due: Instant,
+    /// The drift that was told of last; none once the host is as its verdict says again.
+    told: Option<Vec<Finding>>,
+    is_blind: bool,
+}
+
+// === impl DriftWatch ===
+
+impl DriftWatch {
+    /// Looks every `interval`, or never if it is zero.
+    pub(crate) fn new(interval: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            due: now,
+            told: None,
+            is_blind: false,
+        }
+    }
+
+    /// Time until the next look; `None` if there is none.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        self.is_on()
+            .then(|| self.due.saturating_duration_since(now))
+    }
+
+    /// Whether to look now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.wait(now).is_some_and(|wait| wait.is_zero())
+    }
+
+    fn is_on(&self) -> bool {
+        !self.interval.is_zero()
+    }
+
+    /// Plans the next look.
+    fn looked(&mut self, now: Instant) {
+        self.due = now.checked_add(self.interval).unwrap_or(now);
+    }
+
+    /// Notes what a look found; whether it is news.
+    fn is_news(&mut self, found: &[Finding]) -> bool {
+        if found.is_empty() {
+            self.told = None;
+            return false;
+        }
+        let is_known = self.told.as_deref() == Some(found);
+        self.told = Some(found.to_vec());
+        !is_known
+    }
+
+    /// Notes whether the TPM could be read; logs when that changes for the worse.
+    fn saw(&mut self, trouble: Option<&AgentError>) {
+        if let Some(trouble) = trouble.filter(|_| !self.is_blind) {
+            let cause = trouble.to_string();
+            log::warn("cannot look for drift", &[("cause", &cause)]);
+        }
+        self.is_blind = trouble.is_some();
+    }
+}
+
+// === impl TpmThread ===
+
+impl TpmThread {
+    /// Looks, if there is a verdict that could be wrong by now. Returns whether the TPM was asked.
+    ///
+    /// A TPM that does not answer voids nothing: no launch is permitted without a reading either.
+    pub(crate) fn watch_for_drift(&mut self) -> bool {
+        if !self.watch.is_on() {
+            return false;
+        }
+        self.watch.looked(Instant::now());
+        let config = &self.node.config;
+        let Some(verdict) = self.node.published().verdict.clone() else {
+            return false;
+        };
+        let deadline = Deadline::within(config.snapshot_deadline);
+        let live = self
+            .tpm
+            .read(config.agent.pcrs, &deadline)
+            .map_err(|error| tpm_answer(&error))
+            .and_then(live_state);
+        let found: Vec<Finding> = match &live {
+            Ok(live) => portcullis_gate::drift(&config.node_name, &verdict.host, live)
+                .into_iter()
+                .map(finding)
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        self.watch.saw(live.as_ref().err());
+        if live.is_ok() {
+            self.note_drift(&found);
+        }
+        true
+    }
+
+    /// The wall clock was set, or the machine slept: a verdict is not known to be young any longer.
+    pub(crate) fn note_clock_jump(&mut self) {
+        if self.watch.is_on() && self.node.published().verdict.is_some() {
+            self.note_drift(&[Finding {
+                code: "verdict-withheld".to_owned(),
+                subject: format!(
+                    "clock of node {}",
+                    portcullis_gate::quote(&self.node.config.node_name)
+                ),
+                expected: "wall clock and monotonic clock in step since the attestation".to_owned(),
+                found: "more than 2 s between them".to_owned(),
+            }]);
+        }
+    }
+
+    /// Voids the verdict, if there is drift. Tells of it, unless that was done before: a remote
+    /// verifier's verdict comes back for as long as the verifier does not know.
+    fn note_drift(&mut self, found: &[Finding]) {
+        let is_news = self.watch.is_news(found);
+        if found.is_empty() {
+            return;
+        }
+        let sequence = {
+            let mut published = self.node.published();
+            let verdict = published.verdict.take();
+            published.findings = found.to_vec();
+            published.drift_events = published.drift_events.saturating_add(u64::from(is_news));
+            verdict.map(|verdict| verdict.summary.sequence)
+        };
+        withdraw_file();
+        if !is_news {
+            return;
+        }
+        for finding in found {
+            let fields = [
+                ("code", &*finding.code),
+                ("subject", &finding.subject),
+                ("expected", &finding.expected),
+                ("found", &finding.found),
+            ];
+            log::warn("drift, verdict void", &fields);
+        }
+        let event = json!({
+            "event": "drift",
+            "node": self.node.config.node_name,
+            "verdict_seq": sequence,
+            "findings": found,
+        });
+        if let Err(cause) = self.node.record_event(&event) {
+            log::error("drift not recorded", &[("cause", &cause)]);
+        }
+        self.schedule.hurry(Instant::now());
+    }
+}
+
+fn finding(refusal: Refusal) -> Finding {
+    Finding {
+        code: refusal.code.to_string(),
+        subject: refusal.subject,
+        expected: refusal.expected,
+        found: refusal.found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(value: &str) -> Vec<Finding> {
+        vec![Finding {
+            code: "pcr-drift".to_owned(),
+            subject: "node 'w7' PCR 7 (sha256)".to_owned(),
+            expected: "3f".to_owned(),
+            found: value.to_owned(),
+        }]
+    }
+
+    #[test]
+    fn looks_every_interval_and_never_without_one() {
+        let now = Instant::now();
+        let mut watch = DriftWatch::new(Duration::from_secs(3), now);
+        assert!(watch.is_due(now));
+        watch.looked(now);
+        assert_eq!(watch.wait(now), Some(Duration::from_secs(3)));
+        assert!(!watch.is_due(now + Duration::from_secs(2)));
+        assert!(watch.is_due(now + Duration::from_secs(3)));
+        let off = DriftWatch::new(Duration::ZERO, now);
+        assert_eq!(off.wait(now), None);
+        assert!(!off.is_due(now + Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn the_same_drift_is_news_once_until_it_was_gone() {
+        let mut watch = DriftWatch::new(Duration::from_secs(1), Instant::now());
+        assert!(!watch.is_news(&[]));
+        assert!(watch.is_news(&found("9c")));
+        assert!(!watch.is_news(&found("9c")));
+        assert!(watch.is_news(&found("9d")));
+        assert!(!watch.is_news(&[]));
+        assert!(watch.is_news(&found("9d")));
+    }
+}
