@@ -5,8 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use portcullis_client::method::CallError;
-use portcullis_client::{AgentError, Call, FrameReader, encode_error};
+use portcullis_client::{AgentError, Call, CallError, FrameReader, encode_error};
 
 use crate::node::Node;
 use crate::{log, service};
