@@ -27,6 +27,7 @@ use crate::screen;
 use crate::step::{self, Failed, Outcome, timed};
 use crate::workspace::Workspace;
 
+use document::Extent;
 use machine::Machine;
 use product::Product;
 use report::Report;
@@ -40,7 +41,10 @@ Examples:
   cargo xtask vm
   cargo xtask vm trusted --keep
   cargo xtask vm cgroups --reuse
-  cargo xtask vm --boot-limit 900 --output json | jq '.[] | select(.ok | not)'")]
+  cargo xtask vm --boot-limit 900 --output json | jq '.[] | select(.ok | not)'
+
+A run of all scenarios, with or without the suites, on a new machine writes its part of
+docs/compatibility.md, and says there with what programs.")]
 pub(crate) struct Arguments {
     /// Only these scenarios, and the first where they need the host that it enrolls
     #[arg(value_enum)]
@@ -119,15 +123,19 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
         product,
         all_suites: arguments.all_suites,
     };
-    let report = boots(&lab, &Scenario::plan(&arguments.scenario, arguments.reuse));
+    let plan = Scenario::plan(&arguments.scenario, arguments.reuse);
+    let report = boots(&lab, &plan);
     if arguments.keep || arguments.reuse {
         screen::say(&format!("the machine is left in '{}'", folder.display()));
     } else {
         root::remove(&[&folder])?;
     }
-    let standard = arguments.programs.is_none() && !arguments.reuse;
-    if arguments.scenario.is_empty() && standard && report.is_whole() {
-        let text = document::of(&root, &report)?;
+    if Scenario::is_whole_machine(&plan) && !arguments.reuse && report.is_whole() {
+        let extent = Extent {
+            as_shipped: arguments.programs.is_none(),
+            suites: plan.contains(&Scenario::Suites),
+        };
+        let text = document::of(&root, extent, &report)?;
         compatibility::write_guest(&lab.workspace.root, &text)?;
     }
     show(&report, arguments.output);

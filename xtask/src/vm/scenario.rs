@@ -103,6 +103,14 @@ impl Scenario {
             .collect()
     }
 
+    /// Whether `plan` takes the machine through all its boots; the suites, which need no host that
+    /// is enrolled, may be missing.
+    pub(super) fn is_whole_machine(plan: &[Self]) -> bool {
+        Self::ALL
+            .iter()
+            .all(|one| *one == Self::Suites || plan.contains(one))
+    }
+
     /// Carries it out and notes what held.
     pub(super) fn run(self, lab: &Lab, report: &mut Report) -> Outcome {
         match self {
@@ -193,6 +201,8 @@ mod tests {
             [Scenario::Trusted, Scenario::CommandLine, Scenario::Latched]
         );
         assert_eq!(plan(&[Scenario::Suites]), [Scenario::Suites]);
+        assert!(Scenario::is_whole_machine(&Scenario::ALL[..5]));
+        assert!(!Scenario::is_whole_machine(&Scenario::ALL[1..]));
         assert_eq!(
             Scenario::plan(&[Scenario::Reboot], true),
             [Scenario::Reboot]
