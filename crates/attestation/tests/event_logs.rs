@@ -90,7 +90,9 @@ fn the_sha_1_bank_replays_to_what_the_tpm_held() {
 fn the_sha_1_bank_is_not_replayed_without_its_feature() {
     for boot in boots() {
         assert!(!boot.sha1.is_empty());
-        boot.parsed().replay(HashAlg::Sha1).expect_err("not built in");
+        boot.parsed()
+            .replay(HashAlg::Sha1)
+            .expect_err("not built in");
     }
 }
 
