@@ -49,8 +49,7 @@ enum Task {
     /// Run all checks and tests
     ///
     /// Installs missing Debian packages, then: formatting, file sizes and names, lints, build,
-    /// unit, property and documentation tests, and the suites that need root, a TPM or containerd,
-    /// and verdicts beside the `ear` crate, whose first build takes some three minutes.
+    /// unit, property and documentation tests, and the suites that need root, a TPM or containerd.
     Test(test::Arguments),
     /// Measure our shim, all checks on, beside containerd's own
     ///

@@ -26,6 +26,9 @@ pub(crate) const NEEDS: &str = "needs_";
 pub(crate) struct Arguments {
     /// Only the tests whose path has this in it; formatting, sizes and lints are left out
     filter: Option<String>,
+    /// Also verdicts beside the `ear` crate, whose first build takes some three minutes
+    #[arg(long, conflicts_with = "filter")]
+    ear: bool,
 }
 
 /// Runs everything; success means that nothing failed.
@@ -33,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     let start = Instant::now();
     let workspace = Workspace::find()?;
     let mut tally = Tally::default();
-    let outcome = steps(&workspace, arguments.filter.as_deref(), &mut tally);
+    let outcome = steps(&workspace, arguments, &mut tally);
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     screen::say(&format!("\nall steps: {minutes:.1} min"));
     if let Err(failed) = &outcome {
@@ -49,7 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     })
 }
 
-fn steps(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Outcome {
+fn steps(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) -> Outcome {
+    let filter = arguments.filter.as_deref();
     timed("Debian packages", packages::provide_for_tests)?;
     if filter.is_none() {
         timed("formatting", || {
@@ -88,11 +92,12 @@ fn steps(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Outc
         None => timed("licences and sources", || licences(workspace)),
         Some(_) => Ok(()),
     };
-    let differential = match filter {
-        None => timed("verdicts beside the ear crate", || {
+    let differential = if arguments.ear {
+        timed("verdicts beside the ear crate", || {
             ear::test(workspace, tally)
-        }),
-        Some(_) => Ok(()),
+        })
+    } else {
+        Ok(())
     };
     plain
         .and(documents)
