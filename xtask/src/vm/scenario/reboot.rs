@@ -40,7 +40,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
         start.succeeded() && start.out.trim() == "again",
         &start.summary(),
     );
-    let carried = results.step("carried").json();
+    let carried = results.step("status").json();
     let sequence = carried.pointer("/verdict/sequence");
     let of_first = first.step("status").json();
     report.check(
@@ -49,12 +49,20 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Outcome {
         sequence.is_some() && sequence == of_first.pointer("/verdict/sequence"),
         &carried.to_string(),
     );
-    must_refuse(
-        report,
-        this,
-        "with it nothing starts",
-        (&results.step("replayed"), "host-rebooted"),
-    );
+    for (name, claim, code) in [
+        (
+            "replayed",
+            "with it nothing starts: a newer one was seen",
+            "verdict-replayed",
+        ),
+        (
+            "forgotten",
+            "nor when that is forgotten: it is about another boot",
+            "host-rebooted",
+        ),
+    ] {
+        must_refuse(report, this, claim, (&results.step(name), code));
+    }
     must_succeed(
         report,
         this,

@@ -5,15 +5,21 @@ has_verdict() { portcullis status --output json | jq --exit-status .verdict; }
 step attested timeout 60 bash -c "$(declare -f has_verdict); until has_verdict; do sleep 0.5; done"
 step start run second echo again
 
+# The agent hands out no verdict of an earlier run of its own. It does carry what another verifier
+# has issued, and leaves it to the relying parties to see whether that is so.
+settings=/etc/portcullis/portcullis.d/60-intruder.toml
 systemctl stop portcullis-agent
-# A file that others may write is no file of reference values: no new verdict can be made.
-chmod g+w /etc/portcullis/reference.d/host.jws
-mkdir -p -m 0700 /run/portcullis
-install -m 0600 verdict.jwt /run/portcullis/verdict.jwt
-step restart systemctl start portcullis-agent
-step carried portcullis status --output json
+install -m 0600 verdict.jwt /var/lib/portcullis/old.jwt
+printf '[agent]\nverifier = "remote"\n[remote]\nverdict = "/var/lib/portcullis/old.jwt"\n' >$settings
+systemctl start portcullis-agent
+step carried timeout 60 bash -c "$(declare -f has_verdict); until has_verdict; do sleep 0.5; done"
+step status portcullis status --output json
 step replayed run replayed true
+# And makes the relying parties forget what they have seen in this boot.
+rm -r /run/portcullis-gate
+step forgotten run forgotten true
 
-chmod g-w /etc/portcullis/reference.d/host.jws
+rm $settings
+systemctl restart portcullis-agent
 step attest portcullis attest --output json
 step afterwards run afterwards true
