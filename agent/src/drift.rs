@@ -167,6 +167,9 @@ impl TpmThread {
         if let Err(cause) = self.node.record_event(&event) {
             log::error("drift not recorded", &[("cause", &cause)]);
         }
+        if let Some(Err(error)) = self.node.notifier.as_ref().map(|to| to.tell(&event)) {
+            log::error("drift not told", &[("cause", &error.to_string())]);
+        }
         self.schedule.hurry(Instant::now());
     }
 }

@@ -32,6 +32,7 @@ mod ledger;
 mod log;
 mod metrics;
 mod node;
+mod notifier;
 mod notify;
 mod privileged;
 mod provisioning;
@@ -56,7 +57,11 @@ use clap::Parser;
 /// and serves /run/portcullis/agent.sock. None of these paths can be changed.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis-agent", version)]
-struct Arguments {}
+struct Arguments {
+    /// Be the process that runs 'agent.on_drift_command' for the agent.
+    #[arg(long, hide = true)]
+    notifier: bool,
+}
 
 /// The settings or the command line are wrong.
 const EXIT_USAGE: u8 = 64;
@@ -64,7 +69,7 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_INTERNAL: u8 = 70;
 
 fn main() -> ExitCode {
-    let Arguments {} = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
@@ -82,6 +87,15 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if arguments.notifier {
+        return match notifier::run(&config.agent.on_drift_command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::error("notifier stopped", &[("cause", &error.to_string())]);
+                ExitCode::from(EXIT_INTERNAL)
+            }
+        };
+    }
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

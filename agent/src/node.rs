@@ -21,6 +21,7 @@ use crate::enrollment::Enrollment;
 use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::metrics::Metrics;
+use crate::notifier::Notifier;
 use crate::tpm_queue::TpmQueue;
 use crate::{anchoring, atomic_file, boot, log};
 
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     /// What waits for the TPM.
     pub(crate) queue: TpmQueue,
+    /// Who runs the operator's command; none if there is no command.
+    pub(crate) notifier: Option<Notifier>,
     confinement: Confinement,
     published: Mutex<Published>,
     ledger: Mutex<Result<Ledger, String>>,
@@ -118,7 +121,11 @@ impl IssuedVerdict {
 impl Node {
     /// Reads what an earlier run left. Nothing that is wrong with it keeps the agent from
     /// starting: launches are undecided then, and the status says why.
-    pub(crate) fn open(config: Config, confinement: Confinement) -> Self {
+    pub(crate) fn open(
+        config: Config,
+        confinement: Confinement,
+        notifier: Option<Notifier>,
+    ) -> Self {
         let latch = Path::new(paths::STATE).join(latch::FILE);
         let mut published = Published::new(Standing::open(&latch, boot::unix_s()));
         match Enrollment::load(Path::new(paths::STATE)) {
@@ -137,6 +144,7 @@ impl Node {
         Self {
             config,
             queue: TpmQueue::default(),
+            notifier,
             confinement,
             published: Mutex::new(published),
             ledger: Mutex::new(open_ledger()),

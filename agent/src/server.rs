@@ -20,6 +20,7 @@ use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 use crate::confinement::{self, Confinement, ConfinementError, Device};
 use crate::metrics::MetricsFile;
 use crate::node::Node;
+use crate::notifier::Notifier;
 use crate::notify::Manager;
 use crate::privileged::{self, Privileged, PrivilegedError};
 use crate::tpm_thread::TpmThread;
@@ -74,6 +75,7 @@ pub(crate) enum ServerError {
 /// Runs until a signal ends it.
 pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     let tcti: Tcti = config.agent.tcti.parse()?;
+    let notifier = start_notifier(&config);
     // Before any thread is there: each inherits the mask.
     let signals = signals()?;
     let Privileged { listener, lock } = privileged::open()?;
@@ -84,7 +86,7 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
     let tpm = Tpm::new(tcti);
     let confinement = confine(&tpm)?;
     let device = confinement.device.clone();
-    let node = Arc::new(Node::open(config, confinement));
+    let node = Arc::new(Node::open(config, confinement, notifier));
     let (tpm_thread, tpm_done) = start_tpm(tpm, &node, Arc::clone(&first_attempt))?;
     let (syncing, ledger_thread) = start_syncing(&node)?;
     log::info("serving", &[("socket", paths::SOCKET)]);
@@ -125,6 +127,19 @@ fn system(doing: &'static str, errno: Errno) -> ServerError {
         doing,
         source: errno.into(),
     }
+}
+
+/// Starts the notifier, if there is a command for it. Without it the agent does its work all the same.
+fn start_notifier(config: &Config) -> Option<Notifier> {
+    if config.agent.on_drift_command.is_empty() {
+        return None;
+    }
+    let started = Notifier::start();
+    if let Err(error) = &started {
+        let fields = [("cause", &*error.to_string())];
+        log::error("nobody will be told of drift", &fields);
+    }
+    started.ok()
 }
 
 /// Signals that end the agent, as a descriptor.

@@ -129,6 +129,8 @@ pub struct AgentConfig {
     pub latch: LatchRule,
     /// Time between two looks at whether the host is still as its verdict says; zero for none.
     pub drift_interval: Duration,
+    /// What is run when drift is found, an absolute path and arguments; empty for nothing.
+    pub on_drift_command: Vec<String>,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
 }

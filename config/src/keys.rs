@@ -36,6 +36,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "verifier",
             "key_policy",
             "drift_interval",
+            "on_drift_command",
         ],
     ),
     ("remote", &["verdict", "url", "authority", "interval"]),

@@ -1,6 +1,7 @@
 //! Drift of a host on which nothing starts: found by the agent's watch, and told of once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,7 +84,16 @@ mod needs_containerd {
     fn a_register_that_changes_voids_the_verdict_before_anything_starts() -> Outcome {
         needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
         in_world!(|world| {
-            let node = watched(world, "")?;
+            let told_in = world.private().join("told");
+            let command = world.private().join("tell");
+            fs::write(&command, "#!/bin/sh\ncat >> \"$1\"\n").doing("write a command")?;
+            fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).doing("set a mode")?;
+            let settings = format!(
+                "on_drift_command = [\"{}\", \"{}\"]\n",
+                command.display(),
+                told_in.display()
+            );
+            let node = watched(world, &settings)?;
             node.starts()?;
             shows("portcullis_launches_total{outcome=\"permitted\"}", 1)?;
             shows("portcullis_verdict_status{status=\"affirming\"}", 1)?;
@@ -99,6 +109,11 @@ mod needs_containerd {
             assert!(event["verdict_seq"].is_u64(), "{event}");
             shows("portcullis_drift_events_total", 1)?;
             shows("portcullis_verdict_status{status=\"affirming\"}", 0)?;
+            let told: Value = wait::until("the command", PATIENCE, || {
+                serde_json::from_str(&fs::read_to_string(&told_in).ok()?).ok()
+            })?;
+            assert_eq!(told["event"], "drift");
+            assert_eq!(told["findings"], event["findings"]);
             let told = journal(world);
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(
@@ -114,6 +129,8 @@ mod needs_containerd {
             // Attested again it has no verdict, so there is nothing to void a second time.
             assert!(!node.portcullis(&["attest"])?.status.success());
             assert_eq!(drift_events().len(), 1);
+            let told = fs::read_to_string(&told_in).doing("read what was told")?;
+            assert_eq!(told.lines().count(), 1, "{told}");
 
             // The failed attestation stands, as one that an operator had asked for would.
             node.tpm

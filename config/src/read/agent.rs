@@ -73,6 +73,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
         latch: latch.unwrap_or(defaults::LATCH),
         drift_interval: drift::interval(reader, root),
+        on_drift_command: drift::command(reader, root),
     }
 }
 
