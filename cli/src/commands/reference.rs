@@ -5,6 +5,7 @@ mod capture;
 mod cosign;
 mod diff;
 mod events;
+mod import;
 mod show;
 mod sign;
 mod what_if;
@@ -23,6 +24,7 @@ pub(crate) enum ReferenceCommand {
     Add(add::AddArguments),
     Diff(diff::DiffArguments),
     WhatIf(what_if::WhatIfArguments),
+    Import(import::ImportArguments),
     Show(show::ShowArguments),
     Events(events::EventsArguments),
 }
@@ -35,6 +37,7 @@ pub(crate) fn run(command: &ReferenceCommand) -> Result<Report, Failure> {
         ReferenceCommand::Add(arguments) => add::run(arguments),
         ReferenceCommand::Diff(arguments) => diff::run(arguments),
         ReferenceCommand::WhatIf(arguments) => what_if::run(arguments),
+        ReferenceCommand::Import(arguments) => import::run(arguments),
         ReferenceCommand::Show(arguments) => show::run(arguments),
         ReferenceCommand::Events(arguments) => events::run(arguments),
     }
