@@ -146,6 +146,39 @@ mod needs_containerd {
     }
 
     #[test]
+    fn the_verdict_is_void_although_no_attestation_can_be_made() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(|world| {
+            const FOREIGN: &str = "/etc/portcullis/reference.d/foreign.jws";
+            let node = watched(world, "")?;
+            // The verifier refuses to work with values that anybody may have written.
+            fs::write(FOREIGN, "").doing("write reference values")?;
+            fs::set_permissions(FOREIGN, fs::Permissions::from_mode(0o666)).doing("open them")?;
+            assert!(!node.portcullis(&["attest"])?.status.success());
+            assert!(Path::new(paths::VERDICT).exists(), "this proves nothing");
+            node.starts()?;
+
+            node.tpm.extend(7, [7; 32]).doing("extend PCR 7")?;
+            is_found(1)?;
+            // Launches are told the cause: no attestation has looked for another.
+            let refusal = node.refuses(&[])?;
+            assert_eq!(refusal.short(), "refused [pcr-drift]", "{refusal}");
+            let status = node.portcullis(&["status", "--output", "json"])?.stdout;
+            let status: Value = serde_json::from_str(&status).doing("read the status")?;
+            assert!(status["verdict"].is_null(), "{status}");
+
+            node.tpm
+                .power_cycle(PowerCycle::Reset)
+                .doing("restart the TPM")?;
+            fs::remove_file(FOREIGN).doing("remove them")?;
+            node.attest()?;
+            node.starts()?;
+            assert_eq!(drift_events().len(), 1);
+            node.finish()
+        })
+    }
+
+    #[test]
     fn a_tpm_that_was_restarted_is_found_and_attested() -> Outcome {
         needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
         in_world!(|world| {
