@@ -135,11 +135,30 @@ fn has_target(target: &str) -> Outcome<bool> {
 fn static_flags(workspace: &Workspace, target: &str) -> String {
     let script = workspace.root.join(LINKER_SCRIPT);
     let script = format!("link-arg=-Wl,-T,{}", script.display());
-    let mut flags = STATIC_FLAGS.to_vec();
+    let mut flags: Vec<String> = STATIC_FLAGS.map(str::to_owned).to_vec();
     if target.ends_with("-musl") {
-        flags.extend(["-C", &script]);
+        flags.extend(["-C".to_owned(), script]);
     }
+    flags.extend(shortened_paths());
     flags.join(UNIT_SEPARATOR)
+}
+
+/// Flags that take the folder of fetched sources out of the places that a panic names: 8 KiB of the
+/// shim, and nobody's business where it was built.
+fn shortened_paths() -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let sources = home.map(|home| home.join("registry/src"));
+    let folders = sources.and_then(|sources| fs::read_dir(sources).ok());
+    let mut flags: Vec<String> = folders
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|folder| format!("--remap-path-prefix={}/=", folder.path().display()))
+        .collect();
+    flags.sort_unstable();
+    flags
 }
 
 /// The target that rustc builds for here.
