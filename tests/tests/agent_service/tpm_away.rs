@@ -60,7 +60,16 @@ fn a_frozen_tpm_is_a_timeout_within_the_deadline_and_stops_nobody_else() -> Outc
         let refused = host
             .snapshot_within(Duration::from_millis(300))
             .unwrap_err();
-        assert_eq!(refused, AgentError::TpmTimeout { deadline_ms: 300 });
+        // The reading's own deadline, which is a little earlier, may be the one that passes first.
+        assert!(
+            matches!(
+                refused,
+                AgentError::TpmTimeout {
+                    deadline_ms: 1..=300
+                }
+            ),
+            "{refused:?}"
+        );
         assert!(
             begun.elapsed() < Duration::from_millis(300),
             "{:?}",
