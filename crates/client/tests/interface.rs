@@ -6,8 +6,8 @@
 )]
 
 use portcullis_client::method::{
-    Attest, Capture, Enroll, Evidence, Explain, InterfaceDescription, ProvisionTag, Quarantine,
-    Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
+    AnchorLedger, Attest, Capture, CertifyLedger, Enroll, Evidence, Explain, InterfaceDescription,
+    ProvisionTag, Quarantine, Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -50,7 +50,9 @@ fn all_calls() -> Vec<Value> {
             reference: "8d21c0aa".to_owned(),
         }),
         wire_call(&Status {}),
-        wire_call(&Attest::default()),
+        wire_call(&Attest {
+            clear_failure: Some("r".to_owned()),
+        }),
         wire_call(&Enroll {}),
         wire_call(&Renew {}),
         wire_call(&Quarantine {
@@ -58,6 +60,10 @@ fn all_calls() -> Vec<Value> {
         }),
         wire_call(&Capture {}),
         wire_call(&Evidence {
+            nonce: "AA".to_owned(),
+        }),
+        wire_call(&AnchorLedger {}),
+        wire_call(&CertifyLedger {
             nonce: "AA".to_owned(),
         }),
         wire_call(&ProvisionTag {
