@@ -1,5 +1,6 @@
 //! Cases in which the host is no longer what it was when it was attested.
 
+use portcullis_tests::carrier::Carrier;
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::refusal::Refusal;
 use portcullis_tests::swtpm::PowerCycle;
@@ -43,6 +44,12 @@ pub(crate) const CASES: &[Case] = &[
         attack: |scene| cycled(scene, PowerCycle::Resume),
         mend: attest,
     },
+    Case {
+        name: "verdict of an earlier run of the agent",
+        expected: "refused [verdict-replayed]",
+        attack: of_an_earlier_run,
+        mend: attest,
+    },
 ];
 
 fn cycled(scene: &mut Scene, cycle: PowerCycle) -> Outcome<Refusal> {
@@ -54,5 +61,18 @@ fn cycled(scene: &mut Scene, cycle: PowerCycle) -> Outcome<Refusal> {
 fn of_an_earlier_boot(scene: &mut Scene) -> Outcome<Refusal> {
     let before = genuine_token(scene)?;
     scene.node.reboot_and_attest()?;
+    serve(scene, before)
+}
+
+/// A launch has seen the verdict of a new run; then the carrier serves that of the run before.
+fn of_an_earlier_run(scene: &mut Scene) -> Outcome<Refusal> {
+    let before = genuine_token(scene)?;
+    // The agent makes its socket itself, so the carrier lets it have its place meanwhile.
+    drop(scene.carrier.take());
+    scene.node.stop_agent()?;
+    scene.node.start_agent()?;
+    scene.node.attest()?;
+    scene.carrier = Some(Carrier::start()?);
+    scene.node.starts()?;
     serve(scene, before)
 }

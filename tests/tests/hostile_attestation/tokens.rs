@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use portcullis_attestation::hex;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::refusal::Refusal;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::forgery::payload;
 use super::table::{Case, Scene, nothing};
@@ -210,7 +212,16 @@ pub(crate) fn genuine_token(scene: &Scene) -> Outcome<String> {
 
 /// Serves `token` in place of the verdict.
 pub(crate) fn serve(scene: &mut Scene, token: String) -> Outcome<Refusal> {
-    tampered(scene, move |reply| reply["verdict"] = json!(token))
+    tampered(scene, move |reply| show(reply, &token))
+}
+
+/// Puts `token` in the verdict's place, and its hash where the boot fuse would hold it: who carries the
+/// live reading can lie about that, too.
+fn show(reply: &mut Value, token: &str) {
+    reply["verdict"] = json!(token);
+    if reply["live"]["boot_fuse"].is_string() {
+        reply["live"]["boot_fuse"] = json!(hex::encode(&Sha256::digest(token.as_bytes())));
+    }
 }
 
 /// Serves `claims`, signed by a verifier whose key is pinned.
@@ -221,7 +232,7 @@ fn forge(scene: &mut Scene, claims: &Value) -> Outcome<Refusal> {
     let unchanged = scene.forger.sign(&unchanged)?;
     scene
         .carrier()?
-        .tamper(move |reply| reply["verdict"] = json!(unchanged));
+        .tamper(move |reply| show(reply, &unchanged));
     scene.node.starts()?;
     serve(scene, token)
 }
