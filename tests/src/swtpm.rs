@@ -266,6 +266,15 @@ impl Swtpm {
         exchange(&mut self.connect(self.port)?, command)
     }
 
+    /// Sends one command and returns the whole answer, whatever its code.
+    ///
+    /// # Errors
+    ///
+    /// When the TPM cannot be reached.
+    pub fn answer(&self, command: &[u8]) -> io::Result<Vec<u8>> {
+        ask(&mut self.connect(self.port)?, command).map(|(_, answer)| answer)
+    }
+
     fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let stream = TcpStream::connect_timeout(&loopback(port), PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -479,6 +488,14 @@ fn frame(tag: u16, code: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn exchange(stream: &mut TcpStream, command: &[u8]) -> io::Result<Vec<u8>> {
+    match ask(stream, command)? {
+        (0, answer) => Ok(answer),
+        (code, _) => Err(io::Error::other(format!("TPM answered 0x{code:03x}"))),
+    }
+}
+
+/// The response code and the whole answer.
+fn ask(stream: &mut TcpStream, command: &[u8]) -> io::Result<(u32, Vec<u8>)> {
     stream.write_all(command)?;
     let mut answer = vec![0; 10];
     stream.read_exact(&mut answer)?;
@@ -495,10 +512,7 @@ fn exchange(stream: &mut TcpStream, command: &[u8]) -> io::Result<Vec<u8>> {
     answer.resize(size, 0);
     let (_, rest) = answer.split_at_mut(10);
     stream.read_exact(rest)?;
-    if code != 0 {
-        return Err(io::Error::other(format!("TPM answered 0x{code:03x}")));
-    }
-    Ok(answer)
+    Ok((code, answer))
 }
 
 #[cfg(test)]

@@ -489,7 +489,7 @@ mod needs_swtpm {
                 .get(2..6)
                 .map(|field| u32::from_be_bytes(field.try_into().unwrap()));
             if length == u32::try_from(command.len()).ok() {
-                let answer = swtpm.command(&command).unwrap();
+                let answer = swtpm.answer(&command).unwrap();
                 terminal.write_all(&answer).unwrap();
                 command.clear();
             }
