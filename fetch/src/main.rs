@@ -5,8 +5,6 @@
 //! verdict that is there runs out.
 #![forbid(unsafe_code)]
 
-use std::error::Error;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -17,6 +15,7 @@ use portcullis_attestation::verdict;
 use portcullis_config::{Faults, RemoteConfig};
 use portcullis_host::write_whole;
 use portcullis_https::{Client, HttpsError};
+use portcullis_journal::{Journal, chain};
 
 /// Brings this node's verdict from the server that 'remote.url' names to the file 'remote.verdict'.
 ///
@@ -32,6 +31,8 @@ struct Arguments {
     #[arg(long)]
     once: bool,
 }
+
+const JOURNAL: Journal = Journal::of("portcullis-fetch");
 
 /// There is no verdict that could be handed on.
 const EXIT_UNDECIDED: u8 = 2;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
     match follow(&arguments) {
         Ok(code) => code,
         Err(reason) => {
-            say(3, &reason);
+            JOURNAL.error("cannot start", &[("cause", &reason)]);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -94,17 +95,17 @@ fn follow(arguments: &Arguments) -> Result<ExitCode, String> {
     let client = Client::new(Path::new(authority), None).map_err(|error| chain(&error))?;
     let mut last = String::new();
     loop {
+        let mut code = ExitCode::SUCCESS;
         match fetch(&client, url, &remote, &mut last) {
-            Ok(true) => say(6, "verdict handed on"),
+            Ok(true) => JOURNAL.info("verdict handed on", &[]),
             Ok(false) => {}
-            Err(error) if arguments.once => {
-                say(4, &chain(&error));
-                return Ok(ExitCode::from(EXIT_UNDECIDED));
+            Err(error) => {
+                JOURNAL.warn("no verdict", &[("cause", &chain(&error))]);
+                code = ExitCode::from(EXIT_UNDECIDED);
             }
-            Err(error) => say(4, &chain(&error)),
         }
         if arguments.once {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(code);
         }
         thread::park_timeout(remote.interval);
     }
@@ -138,28 +139,4 @@ fn fetch(
     })?;
     token.clone_into(last);
     Ok(true)
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    let plain = line
-        .chars()
-        .map(|one| if one.is_control() { ' ' } else { one });
-    plain.take(1024).collect()
-}
-
-/// One line on standard error, with the priority that systemd reads.
-fn say(priority: u8, event: &str) {
-    // There is nobody else to tell.
-    drop(writeln!(
-        std::io::stderr().lock(),
-        "<{priority}>portcullis-fetch: {event}"
-    ));
 }

@@ -16,13 +16,13 @@ mod verifier;
 
 use std::error::Error;
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
 use portcullis_attestation::software_key::SoftwareKey;
+use portcullis_journal::{Journal, chain};
 use zeroize::Zeroizing;
 
 use adapter::Round;
@@ -48,6 +48,8 @@ struct Arguments {
     once: bool,
 }
 
+const JOURNAL: Journal = Journal::of("portcullis-keylime");
+
 /// Some node has no affirming verdict.
 const EXIT_NOT_AFFIRMING: u8 = 1;
 /// Settings, keys or command line are wrong.
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_NOT_AFFIRMING),
         Err(error) => {
-            say(3, &chain(error.as_ref()));
+            JOURNAL.error("cannot start", &[("cause", &chain(error.as_ref()))]);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -85,31 +87,24 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     loop {
         let mut all_affirming = true;
         for node in &settings.nodes {
-            let name = node.name.escape_debug();
-            match adapter::round(&settings, node, &verifier, &mut key) {
+            all_affirming &= match adapter::round(&settings, node, &verifier, &mut key) {
                 Ok(Round::Written {
                     status,
                     lifetime_s,
                     findings,
                 }) => {
-                    all_affirming &= status == "affirming";
-                    say(
-                        6,
-                        &format!(
-                            "verdict written node='{name}' status='{status}' lifetime_s='{lifetime_s}' findings='{findings}'"
-                        ),
-                    );
+                    let fields = [
+                        ("node", &*node.name),
+                        ("status", status),
+                        ("lifetime_s", &lifetime_s.to_string()),
+                        ("findings", &findings),
+                    ];
+                    JOURNAL.info("verdict written", &fields);
+                    status == "affirming"
                 }
-                Ok(Round::Nothing { reason }) => {
-                    all_affirming = false;
-                    say(4, &format!("no verdict node='{name}' reason='{reason}'"));
-                }
-                Err(error) => {
-                    all_affirming = false;
-                    let cause = chain(&error);
-                    say(4, &format!("no verdict node='{name}' reason='{cause}'"));
-                }
-            }
+                Ok(Round::Nothing { reason }) => silent(&node.name, &reason),
+                Err(error) => silent(&node.name, &chain(&error)),
+            };
         }
         if arguments.once {
             return Ok(all_affirming);
@@ -118,26 +113,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
 }
 
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    let plain = line
-        .chars()
-        .map(|one| if one.is_control() { ' ' } else { one });
-    plain.take(1024).collect()
-}
-
-/// One line on standard error, with the priority that systemd reads.
-fn say(priority: u8, event: &str) {
-    // There is nobody else to tell.
-    drop(writeln!(
-        std::io::stderr().lock(),
-        "<{priority}>portcullis-keylime: {event}"
-    ));
+/// Says why there is no verdict, which is not an affirming one.
+fn silent(node: &str, reason: &str) -> bool {
+    JOURNAL.warn("no verdict", &[("node", node), ("reason", reason)]);
+    false
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layer of each package, and those of ours it may use beyond the lower layers' own rule.
-const LAYERS: [(&str, u8, &[&str]); 18] = [
+const LAYERS: [(&str, u8, &[&str]); 19] = [
     ("json", 0, &[]),
     ("attestation", 0, &["json"]),
     ("gate", 0, &["json", "attestation"]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8, &[&str]); 18] = [
     ("client", 1, &["json", "attestation", "gate"]),
     ("config", 1, &["json", "attestation", "gate", "hardening"]),
     ("https", 1, &[]),
+    ("journal", 1, &[]),
     ("host", 1, &["json", "attestation", "gate", "hardening"]),
     (
         "shim",
@@ -49,6 +50,7 @@ const LAYERS: [(&str, u8, &[&str]); 18] = [
         "agent",
         2,
         &[
+            "journal",
             "json",
             "attestation",
             "gate",
@@ -78,6 +80,7 @@ const LAYERS: [(&str, u8, &[&str]); 18] = [
         "keylime",
         2,
         &[
+            "journal",
             "json",
             "attestation",
             "gate",
@@ -91,6 +94,7 @@ const LAYERS: [(&str, u8, &[&str]); 18] = [
         "fetch",
         2,
         &[
+            "journal",
             "json",
             "attestation",
             "gate",
