@@ -12,8 +12,8 @@ pub(crate) enum BootFuse {
     /// No verdict was issued since the agent started.
     #[default]
     Unknown,
-    /// It holds the hash of the last verdict.
-    Set,
+    /// It was made to hold this hash of the last verdict.
+    Set([u8; 32]),
     /// It is there and does not; launches are refused.
     Unset(String),
     /// The TPM has none; launches go without, unless the node's policy asks for one.
@@ -26,10 +26,9 @@ impl BootFuse {
     /// Writes the hash of `token` into the fuse, which is made if the TPM has room.
     pub(crate) fn set(tpm: &mut Tpm, token: &str) -> Self {
         let deadline = Deadline::within(PATIENCE);
+        let hash = hash(token);
         let outcome = match tpm.define_boot_fuse(&deadline) {
-            Ok(()) => tpm
-                .set_boot_fuse(&Sha256::digest(token.as_bytes()).into(), &deadline)
-                .map_err(Self::unset),
+            Ok(()) => tpm.set_boot_fuse(&hash, &deadline).map_err(Self::unset),
             // The TPM's word that there is none, not a TPM that is away.
             Err(error) if error.failure() == Failure::Failed => {
                 Err(Self::Absent(log::chain(&error)))
@@ -37,9 +36,14 @@ impl BootFuse {
             Err(error) => Err(Self::unset(error)),
         };
         match outcome {
-            Ok(()) => Self::Set,
+            Ok(()) => Self::Set(hash),
             Err(defect) => defect,
         }
+    }
+
+    /// Whether this run of the agent has set it for `token`. It may have been blown since then.
+    pub(crate) fn was_set_for(&self, token: &str) -> bool {
+        *self == Self::Set(hash(token))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "maps an error")]
@@ -61,9 +65,13 @@ impl BootFuse {
     pub(crate) fn summary(&self) -> Option<String> {
         match self {
             Self::Unknown => None,
-            Self::Set => Some("set".to_owned()),
+            Self::Set(_) => Some("set".to_owned()),
             Self::Unset(cause) => Some(format!("not set: {cause}")),
             Self::Absent(cause) => Some(format!("none: {cause}")),
         }
     }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }

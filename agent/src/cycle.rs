@@ -11,6 +11,7 @@ use portcullis_attestation::trust::TrustTier;
 use portcullis_attestation::verdict::{Latched, Verdict};
 use portcullis_client::AgentError;
 use portcullis_config::{Config, Faults, RemoteConfig, paths};
+use portcullis_gate::snapshot::VERDICT_LIMIT_BYTES;
 use portcullis_tpm::{Failure, Identity, Tpm, TpmError};
 
 use crate::atomic_file::{self, FileError};
@@ -171,12 +172,16 @@ pub(crate) fn run(
     })
 }
 
-/// Carries the verdict of a remote verifier.
+/// Carries the verdict of a remote verifier. It is looked at often, and written when it is another.
 fn carry(remote: &RemoteConfig, identity: &Identity) -> Result<Issued, CycleError> {
     let keys = portcullis_config::trusted_keys().map_err(CycleError::Approved)?;
     let adopted = remote::adopt(remote, &keys, identity)?;
-    atomic_file::write(Path::new(paths::VERDICT), adopted.token.as_bytes())
-        .map_err(CycleError::Store)?;
+    let (path, token) = (Path::new(paths::VERDICT), adopted.token.as_bytes());
+    let limit = u64::try_from(VERDICT_LIMIT_BYTES).unwrap_or(u64::MAX);
+    let there = atomic_file::read(path, limit).map_err(CycleError::Store)?;
+    if there.as_deref() != Some(token) {
+        atomic_file::write(path, token).map_err(CycleError::Store)?;
+    }
     Ok(Issued {
         sequence: adopted.verdict.host.sequence,
         appraisal: adopted.appraisal(),

@@ -196,11 +196,13 @@ impl TpmThread {
     pub(crate) fn attest(&mut self) -> Result<Issued, CycleError> {
         let stood = self.node.published().standing.summary();
         let outcome = self.run_cycle();
-        // No launch is served between this and the new verdict: it would hold one of them against
-        // the other.
+        // Once for each verdict: a remote verifier's comes again and again, and after a reset of the
+        // TPM an old one must not mend the fuse that the reset has blown. No launch is served between
+        // this and the new verdict: it would hold one of them against the other.
         let fuse = outcome
             .as_ref()
             .ok()
+            .filter(|issued| !self.node.published().boot_fuse.was_set_for(&issued.token))
             .map(|issued| BootFuse::set(&mut self.tpm, &issued.token));
         let (now, wall) = (Instant::now(), SystemTime::now());
         let node = Arc::clone(&self.node);
