@@ -1,9 +1,11 @@
 //! Files that are there as a whole or not at all.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use portcullis_host::write_whole;
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,30 +42,10 @@ pub(crate) enum FileError {
 ///
 /// Readers see the old contents or the new ones. The directory must belong to us alone.
 pub(crate) fn write(path: &Path, contents: &[u8]) -> Result<(), FileError> {
-    replace(path, contents).map_err(|source| FileError::Write {
+    write_whole(path, contents).map_err(|source| FileError::Write {
         path: path.to_owned(),
         source,
     })
-}
-
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    // Left by a crash; create_new below refuses to write into it.
-    remove(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// Removes `path` if it is there.

@@ -1,14 +1,14 @@
 //! Files that are there as a whole or not at all.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Puts `contents` at `path`, mode 0600. Readers see the old contents or the new ones.
 ///
-/// Made beside it under a name of its own and renamed; the directory must belong to us alone.
-/// Says nothing about a power cut before the kernel wrote the directory.
+/// Made beside it under a name of its own and renamed, and there after a power cut; the directory must
+/// belong to us alone.
 ///
 /// # Errors
 ///
@@ -29,7 +29,11 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
         .open(&temporary)?;
     file.write_all(contents)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
