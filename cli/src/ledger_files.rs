@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use portcullis_config::paths;
+use portcullis_ledger::entry::Entry;
 use portcullis_ledger::link::LINE_LIMIT_BYTES;
 use portcullis_ledger::segment;
 
@@ -36,8 +37,9 @@ pub(crate) enum Line<'a> {
     TooLong,
 }
 
+/// Why a ledger cannot be read.
 #[derive(Debug, thiserror::Error)]
-enum LedgerFilesError {
+pub(crate) enum LedgerFilesError {
     #[error("cannot read ledger '{}'", path.display())]
     Read {
         path: PathBuf,
@@ -46,6 +48,8 @@ enum LedgerFilesError {
     },
     #[error("cannot find a ledger in '{}': expected '{}'", path.display(), segment::CURRENT)]
     Empty { path: PathBuf },
+    #[error("cannot read line {line} of '{}': it is damaged; see 'portcullis ledger verify'", path.display())]
+    Damaged { path: PathBuf, line: u64 },
 }
 
 // === impl LedgerFiles ===
@@ -88,6 +92,37 @@ impl LedgerFiles {
             }
         }
         Ok(files)
+    }
+
+    /// Calls `each` with every entry. A line that the file ends in is passed over: it is being written at
+    /// this moment, or was when the machine died. For one that is damaged, `failure` says what that
+    /// means to the caller.
+    pub(crate) fn for_each_entry(
+        &self,
+        failure: fn(LedgerFilesError) -> Failure,
+        each: &mut dyn FnMut(&Entry) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (mut current, mut number) = (None, 0_u64);
+        self.for_each(&mut |file, line| {
+            if current.as_deref() != Some(file) {
+                current = Some(file.to_path_buf());
+                number = 0;
+            }
+            number = number.saturating_add(1);
+            let entry = match line {
+                Line::Whole(line) => Entry::parse(line).ok(),
+                Line::Torn(_) => return Ok(()),
+                Line::TooLong => None,
+            };
+            match entry {
+                Some(entry) => each(&entry),
+                None => Err(failure(LedgerFilesError::Damaged {
+                    path: file.to_path_buf(),
+                    line: number,
+                })),
+            }
+        })
+        .map(drop)
     }
 }
 

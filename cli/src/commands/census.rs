@@ -10,12 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis_ledger::entry::Entry;
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::failure::{EXIT_REFUSED, Failure};
-use crate::ledger_files::{LedgerFiles, Line};
+use crate::ledger_files::LedgerFiles;
 use crate::paint::{bad, good, plain};
 use crate::report::Report;
 
@@ -57,8 +56,6 @@ enum CensusError {
     Processes(#[from] processes::ProcessesError),
     #[error("cannot tell the time since boot")]
     Clock,
-    #[error("cannot read line {line} of '{file}': it is damaged; see 'portcullis ledger verify'")]
-    Damaged { file: String, line: u64 },
 }
 
 /// A container as it is shown.
@@ -182,28 +179,13 @@ fn name<'a>(group: &Group, states: &'a [State]) -> (Running, Option<&'a State>, 
 /// if that was in this boot.
 fn decisions(now: &Now, files: &LedgerFiles) -> Result<(Vec<Decided>, Option<u64>), Failure> {
     let (mut decided, mut begins_ms) = (Vec::new(), None);
-    let (mut count, mut is_first) = (0_u64, true);
-    let mut current = None;
-    files.for_each(&mut |file, line| {
-        if current.as_deref() != Some(file) {
-            current = Some(file.to_path_buf());
-            count = 0;
-        }
-        count = count.saturating_add(1);
-        let entry = match line {
-            Line::Whole(line) => Entry::parse(line).ok(),
-            Line::Torn(_) => return Ok(()),
-            Line::TooLong => None,
-        };
-        let Some(entry) = entry else {
-            let file = file.display().to_string();
-            return Err(undecided(CensusError::Damaged { file, line: count }));
-        };
+    let mut is_first = true;
+    files.for_each_entry(Failure::undecided, &mut |entry| {
         if is_first {
-            begins_ms = at_ms(&entry, now);
+            begins_ms = at_ms(entry, now);
             is_first = false;
         }
-        decided.extend(Decided::read(&entry, now));
+        decided.extend(Decided::read(entry, now));
         Ok(())
     })?;
     Ok((decided, begins_ms))

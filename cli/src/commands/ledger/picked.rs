@@ -44,12 +44,6 @@ pub(crate) struct Picked {
     events: bool,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum PickedError {
-    #[error("cannot read line {line} of '{file}': it is damaged; see 'portcullis ledger verify'")]
-    Damaged { file: String, line: u64 },
-}
-
 // === impl Picked ===
 
 impl Picked {
@@ -60,30 +54,12 @@ impl Picked {
         each: &mut dyn FnMut(&Entry) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let filter = self.filter();
-        let (mut current, mut number) = (None, 0_u64);
-        self.files.for_each(&mut |file, line| {
-            if current.as_deref() != Some(file) {
-                current = Some(file.to_path_buf());
-                number = 0;
-            }
-            number = number.saturating_add(1);
-            let entry = match line {
-                Line::Whole(line) => Entry::parse(line).ok(),
-                // Being written at this moment, or when the machine died.
-                Line::Torn(_) => return Ok(()),
-                Line::TooLong => None,
-            };
-            let Some(entry) = entry else {
-                let file = file.display().to_string();
-                let line = number;
-                return Err(Failure::refused(PickedError::Damaged { file, line }));
-            };
-            if filter.accepts(&entry) {
-                each(&entry)?;
+        self.files.for_each_entry(Failure::refused, &mut |entry| {
+            if filter.accepts(entry) {
+                each(entry)?;
             }
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     /// Whether the chain through all lines holds, for those who hand entries on.

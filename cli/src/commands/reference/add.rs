@@ -14,8 +14,10 @@ use crate::clock;
 use crate::documents::{self, Capture};
 use crate::failure::Failure;
 use crate::files;
-use crate::paint::{Rows, strong};
+use crate::paint::strong;
 use crate::report::Report;
+
+use super::sign::document_rows;
 
 /// Make the next document of a provider: what the last one approves, and newly captured states.
 ///
@@ -96,18 +98,7 @@ pub(crate) fn run(arguments: &AddArguments) -> Result<Report, Failure> {
     let bytes = signed.as_bytes();
     files::write(&arguments.out, bytes, files::PUBLIC, arguments.force)?;
 
-    let names: Vec<&str> = values
-        .boot_states
-        .iter()
-        .map(|state| state.name.as_str())
-        .collect();
-    let mut rows = Rows::default();
-    rows.add("boot states", names.join(", "));
-    rows.add("TPMs", values.tpms.len().to_string());
-    rows.add(
-        "valid until",
-        clock::utc_and_distance(values.expires_s, now),
-    );
+    let mut rows = document_rows(&values, now);
     rows.add(
         "sequence",
         format!("{sequence}, after {}", last.values.sequence),

@@ -96,6 +96,22 @@ pub(crate) fn run(arguments: &SignArguments) -> Result<Report, Failure> {
         arguments.force,
     )?;
 
+    let mut rows = document_rows(&values, now);
+    rows.add("sequence", values.sequence.to_string());
+    rows.add("signed with", kid.as_str());
+    rows.add("file", arguments.out.display().to_string());
+    let text = format!(
+        "{}\n{}\nNext: copy it to {}/ on the nodes and run 'portcullis attest' there.",
+        strong("Signed."),
+        rows.render(),
+        paths::REFERENCE
+    );
+    let json = json!({ "file": arguments.out, "kid": kid, "claims": values.to_claims() });
+    Ok(Report::done(text, json))
+}
+
+/// What a document approves and for how long, for whoever has just signed it.
+pub(super) fn document_rows(values: &ReferenceValues, now: u64) -> Rows {
     let names: Vec<&str> = values
         .boot_states
         .iter()
@@ -108,15 +124,5 @@ pub(crate) fn run(arguments: &SignArguments) -> Result<Report, Failure> {
         "valid until",
         clock::utc_and_distance(values.expires_s, now),
     );
-    rows.add("sequence", values.sequence.to_string());
-    rows.add("signed with", kid.as_str());
-    rows.add("file", arguments.out.display().to_string());
-    let text = format!(
-        "{}\n{}\nNext: copy it to {}/ on the nodes and run 'portcullis attest' there.",
-        strong("Signed."),
-        rows.render(),
-        paths::REFERENCE
-    );
-    let json = json!({ "file": arguments.out, "kid": kid, "claims": values.to_claims() });
-    Ok(Report::done(text, json))
+    rows
 }
