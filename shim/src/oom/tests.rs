@@ -34,6 +34,8 @@ mod needs_root {
 
     const FROZEN: (&str, &str) = ("cgroup.events", "frozen");
     const PATIENCE: Duration = Duration::from_secs(10);
+    /// How long nothing may be told where nothing is to be told.
+    const QUIET: Duration = Duration::from_millis(50);
 
     /// An empty group of version 2.
     struct Group(PathBuf);
@@ -90,6 +92,12 @@ mod needs_root {
         assert_eq!(next, Ok(Some(())), "a change was not told");
     }
 
+    /// Long enough for a watch that would tell wrongly to do so.
+    async fn is_not_told(told: &mut UnboundedReceiver<()>) {
+        let next = tokio::time::timeout(QUIET, told.recv()).await;
+        assert!(next.is_err(), "told of what is no rise: {next:?}");
+    }
+
     #[tokio::test]
     async fn a_number_that_rises_is_told_each_time_and_no_other_change() {
         let Some(group) = Group::make("rises") else {
@@ -101,8 +109,7 @@ mod needs_root {
             is_told(&mut told).await;
             // A change, of which the kernel tells as well, but downwards.
             group.freeze(false);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(told.try_recv().is_err(), "a fall was told as a rise");
+            is_not_told(&mut told).await;
         }
     }
 
@@ -113,10 +120,9 @@ mod needs_root {
         };
         group.freeze(true);
         let (_watch, mut told) = group.watch();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(told.try_recv().is_err(), "told of what was before");
+        is_not_told(&mut told).await;
         group.freeze(false);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        is_not_told(&mut told).await;
         group.freeze(true);
         is_told(&mut told).await;
     }
