@@ -231,7 +231,9 @@ fn stand_in(world: &World, home: &Path, tpm: &Swtpm, port: u16) -> Outcome<Daemo
 
 /// Tells the verifier of the node, as Keylime's tenant would.
 fn enlist(port: u16) -> Outcome {
-    let ak = fs::read(format!("{STATE}/node/ak.pub")).doing("read the AK")?;
+    let mut encode = Command::new("openssl");
+    encode.args(["base64", "-A", "-in", &format!("{STATE}/node/ak.pub")]);
+    let ak = run::to_end(&mut encode)?.success()?;
     let policy = json!({ "mask": format!("{:#x}", 1 << PCR), PCR.to_string(): ["0".repeat(64)] });
     let request = json!({
         "v": null, "cloudagent_ip": "127.0.0.1", "cloudagent_port": port,
@@ -239,7 +241,7 @@ fn enlist(port: u16) -> Outcome {
         "runtime_policy_key": "", "mb_policy": null, "mb_policy_name": "", "mb_refstate": null,
         "ima_sign_verification_keys": "[]", "metadata": "{}", "revocation_key": "",
         "accept_tpm_hash_algs": ["sha256"], "accept_tpm_encryption_algs": ["ecc"],
-        "accept_tpm_signing_algs": ["ecdsa"], "ak_tpm": base64(&ak), "mtls_cert": null,
+        "accept_tpm_signing_algs": ["ecdsa"], "ak_tpm": ak.trim(), "mtls_cert": null,
         "supported_version": "2.2",
     });
     let answer = asked(&["-X", "POST"], Some(&request))?;
@@ -270,39 +272,4 @@ fn asked(method: &[&str], body: Option<&Value>) -> Outcome<Value> {
     ));
     let text = run::to_end(&mut curl)?.success()?;
     serde_json::from_str(&text).doing(format!("read '{}'", text.trim()))
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let number = group.iter().enumerate().fold(0_u32, |number, (at, byte)| {
-            number | u32::from(*byte) << (16 - 8 * at)
-        });
-        for digit in 0..4 {
-            let index = (number >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= group.len() {
-                char::from(DIGITS[index as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_as_in_rfc_4648() {
-        for (text, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(super::base64(text.as_bytes()), expected);
-        }
-    }
 }

@@ -2,78 +2,18 @@
 //! whichever saw the newer one, and nothing starts where that cannot be known.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use portcullis_config::paths;
+use portcullis_tests::carrier::Carrier;
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::{in_world, needs};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What relying parties remember.
 const MEMORY: &str = "/run/portcullis-gate/seen";
-/// Where the agent's socket is while another carrier stands in its place.
-const AGENT: &str = "/run/portcullis/agent.behind";
-
-/// One message, without its NUL.
-fn message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut byte = [0];
-    loop {
-        stream.read_exact(&mut byte)?;
-        if byte == [0] {
-            return Ok(bytes);
-        }
-        bytes.extend(byte);
-    }
-}
-
-/// Passes one call on to the agent, and its answer back with the verdict that it is told to show.
-fn carry(mut client: UnixStream, shown: &str) -> io::Result<()> {
-    let mut call = message(&mut client)?;
-    call.push(0);
-    let mut agent = UnixStream::connect(AGENT)?;
-    agent.write_all(&call)?;
-    let mut answer: Value = serde_json::from_slice(&message(&mut agent)?)?;
-    if answer.pointer("/parameters/verdict").is_some() {
-        answer["parameters"]["verdict"] = json!(shown);
-    }
-    let mut answer = answer.to_string().into_bytes();
-    answer.push(0);
-    client.write_all(&answer)
-}
-
-/// Does `with` while a carrier in the agent's place shows an old verdict with the live state of now.
-fn replaying(verdict: &str, with: impl FnOnce() -> Outcome) -> Outcome {
-    fs::rename(paths::SOCKET, AGENT).doing("move the agent's socket")?;
-    let listener = UnixListener::bind(paths::SOCKET).doing("listen in the agent's place")?;
-    fs::set_permissions(paths::SOCKET, fs::Permissions::from_mode(0o600)).doing("set a mode")?;
-    let has_ended = AtomicBool::new(false);
-    let outcome = thread::scope(|scope| {
-        scope.spawn(|| {
-            for client in listener.incoming().flatten() {
-                if has_ended.load(Ordering::SeqCst) {
-                    break;
-                }
-                // A client that hung up is its own affair.
-                drop(carry(client, verdict));
-            }
-        });
-        let outcome = with();
-        has_ended.store(true, Ordering::SeqCst);
-        drop(UnixStream::connect(paths::SOCKET));
-        outcome
-    });
-    drop(listener);
-    fs::rename(AGENT, paths::SOCKET).doing("put the agent's socket back")?;
-    outcome
-}
-
 mod needs_containerd {
     use super::*;
 
@@ -99,11 +39,11 @@ mod needs_containerd {
             );
 
             // Each launch has a shim of its own: what refuses is not the memory of a process.
-            replaying(&old, || {
-                let refusal = node.refuses(&[])?;
-                assert_eq!(refusal.short(), "refused [verdict-replayed]", "{refusal}");
-                Ok(())
-            })?;
+            let carrier = Carrier::start()?;
+            carrier.tamper(move |reply| reply["verdict"] = json!(old));
+            let refusal = node.refuses(&[])?;
+            assert_eq!(refusal.short(), "refused [verdict-replayed]", "{refusal}");
+            drop(carrier);
             let again = fs::read_to_string(MEMORY).doing("read the memory")?;
             assert_eq!(again, after, "a replay is not remembered");
             node.starts()?;
