@@ -208,6 +208,8 @@ codes! {
         "an update of a running container would loosen it" => "create the container anew with the limits you need";
     ConfigChanged "config-changed" Refused "NIST SP 800-190 4.4.3",
         "config.json on disk is not the one that was hardened at create" => "delete the container, find who writes to the bundle";
+    EnforcementMismatch "enforcement-mismatch" Refused "NIST SP 800-190 4.4.3",
+        "the kernel does not hold of the container what its configuration says" => "update the OCI runtime, libseccomp or the kernel of the node";
     BundleUnhardened "bundle-unhardened" Refused "NIST SP 800-190 4.4.3",
         "the configuration was not hardened before it reached the hook" => "use runtime 'portcullis' or the OCI wrapper";
     RuntimeUntrusted "runtime-untrusted" Refused "NIST SP 800-190 4.4.1",

@@ -6,6 +6,7 @@
 //! they named without being told. The result never holds more rights than the input, and
 //! hardening it again changes nothing. [`clamp_exec`] and [`clamp_update`] hold later requests to
 //! the [`Baseline`] of the container, because they reach the runtime past its `config.json`.
+//! [`Enforcement`] holds what the kernel made of a configuration against it.
 //!
 //! Input is trusted in nothing: [`OciConfig::parse`] refuses what runc and crun could read
 //! differently. Profiles and facts come from the node itself.
@@ -34,6 +35,7 @@
 mod baseline;
 mod capability;
 mod change;
+mod enforcement;
 mod exec;
 mod facts;
 mod harden;
@@ -49,6 +51,9 @@ mod update;
 pub use baseline::{Baseline, CpuCeiling, ResourceCeilings};
 pub use capability::{CapabilitySet, CapabilitySets};
 pub use change::Change;
+pub use enforcement::{
+    Enforcement, Held, HeldCredentials, HeldMount, HeldNamespace, HeldPath, MountFlags,
+};
 pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
     DirectoryFact, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin, Rlimit,

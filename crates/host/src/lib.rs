@@ -28,6 +28,7 @@
 mod boot;
 mod error;
 mod facts;
+mod held;
 mod moment;
 mod runtime_binary;
 mod seen;
@@ -37,6 +38,7 @@ mod whole_file;
 pub use boot::boot_id;
 pub use error::HostError;
 pub use facts::{FactsPolicy, facts, joined_user_namespace, user_namespace_maps};
+pub use held::held;
 pub use moment::{Clocks, clocks, moment};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use seen::remember;

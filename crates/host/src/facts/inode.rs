@@ -16,14 +16,14 @@ const DEPTH_LIMIT: usize = 256;
 
 /// What identifies a file on this host while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Inode {
+pub(crate) struct Inode {
     device: u64,
     number: u64,
 }
 
 /// An open file that nothing is read from: good for looking at it and at what is above it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     fd: OwnedFd,
     stat: FileStat,
     /// For errors only.
@@ -34,7 +34,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Opens `path`, following links as a runtime does; `None` if there is nothing.
-    pub(super) fn open(path: &Path) -> Result<Option<Self>, HostError> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, HostError> {
         Self::open_with(AT_FDCWD, path, OFlag::empty(), path)
     }
 
@@ -46,35 +46,37 @@ impl Place {
         path: &Path,
     ) -> Result<Option<Self>, HostError> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | flags;
-        let fd = match openat(directory, name, flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(cause) => {
-                return Err(HostError::Open {
-                    path: path.into(),
-                    cause: cause.into(),
-                });
-            }
-        };
+        match openat(directory, name, flags, Mode::empty()) {
+            Ok(fd) => Self::of(fd, path).map(Some),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(cause) => Err(HostError::Open {
+                path: path.into(),
+                cause: cause.into(),
+            }),
+        }
+    }
+
+    /// What was opened in another way; `path` is for errors.
+    pub(crate) fn of(fd: OwnedFd, path: &Path) -> Result<Self, HostError> {
         let stat = fstat(&fd).map_err(|cause| HostError::Read {
             path: path.into(),
             cause: cause.into(),
         })?;
-        Ok(Some(Self {
+        Ok(Self {
             fd,
             stat,
             path: path.into(),
-        }))
+        })
     }
 
-    pub(super) const fn inode(&self) -> Inode {
+    pub(crate) const fn inode(&self) -> Inode {
         Inode {
             device: self.stat.st_dev,
             number: self.stat.st_ino,
         }
     }
 
-    pub(super) fn kind(&self) -> SFlag {
+    pub(crate) fn kind(&self) -> SFlag {
         SFlag::from_bits_truncate(self.stat.st_mode & SFlag::S_IFMT.bits())
     }
 
@@ -91,7 +93,7 @@ impl Place {
     }
 
     /// The number of the mount that it was opened through, as the mount table gives it.
-    pub(super) fn mount_id(&self) -> Result<u64, HostError> {
+    pub(crate) fn mount_id(&self) -> Result<u64, HostError> {
         let path = format!("/proc/thread-self/fdinfo/{}", self.fd.as_raw_fd());
         let unreadable = |cause| HostError::Read {
             path: self.path.clone(),

@@ -68,11 +68,17 @@ pub fn user_namespace_maps(
     if system.filesystem_type() != PROC_SUPER_MAGIC || !same()? {
         return Ok(None);
     }
-    let (uids, gids) = (read(&process, "uid_map")?, read(&process, "gid_map")?);
-    let (Some(uids), Some(gids), true) = (uids, gids, same()?) else {
-        return Ok(None);
-    };
-    Ok(Some(UserNamespaceMaps { uids, gids }))
+    let maps = maps_of(&process)?;
+    Ok(if same()? { maps } else { None })
+}
+
+/// The maps of the user namespace that the process lives in whose directory is open; `None` if it
+/// has ended.
+pub(crate) fn maps_of(process: &Place) -> Result<Option<UserNamespaceMaps>, HostError> {
+    let (uids, gids) = (read(process, "uid_map")?, read(process, "gid_map")?);
+    Ok(uids
+        .zip(gids)
+        .map(|(uids, gids)| UserNamespaceMaps { uids, gids }))
 }
 
 /// `/proc/PID` of `/proc/PID/ns/user`, written in this one way.
