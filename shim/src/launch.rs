@@ -22,6 +22,7 @@ mod agent;
 mod clamp;
 mod created;
 mod docket;
+mod enforcement;
 mod origin;
 mod reach;
 mod resident;
@@ -31,6 +32,7 @@ pub(crate) use admission::{Admission, recheck};
 pub(crate) use clamp::{admit_exec, admit_update};
 pub(crate) use created::Created;
 use docket::Docket;
+pub(crate) use enforcement::{never_began, verify_enforced, verify_running};
 
 /// What a launch is about, before anything was decided.
 #[derive(Debug)]

@@ -19,6 +19,8 @@ use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub(crate) mod trace;
+
 /// Which side of [`fork_server`] runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -548,7 +550,8 @@ pub(crate) fn configure_loop_device(
     Errno::result(result).map(drop)
 }
 
-/// Collects one child that has ended, if there is one: its number and its raw status.
+/// One child that has ended, which is collected by this, or that is traced and has stopped, if
+/// there is one: its number and its raw status.
 ///
 /// `nix` reports a child that a real-time signal has ended as an error, after it was collected.
 pub(crate) fn collect_child() -> Option<(i32, i32)> {

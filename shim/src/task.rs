@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::signal::SIGKILL;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::child::Child;
 use crate::events::Events;
@@ -29,6 +29,7 @@ mod container;
 mod create;
 mod early;
 mod exec;
+mod exec_stop;
 mod exit;
 mod lifecycle;
 mod process;
@@ -61,6 +62,8 @@ struct State {
     containers: HashMap<String, Slot>,
     /// Children that are not a container's: runtime commands, logging programs.
     children: HashMap<i32, watch::Sender<Option<ExitStatus>>>,
+    /// Inits that are to stop at execve, and who is told then.
+    traced: HashMap<i32, oneshot::Sender<()>>,
     /// Ends of processes that nobody knows yet, kept while a launch may still name them.
     early_exits: EarlyExits,
     /// Numbers the files of runtime calls.
@@ -198,11 +201,19 @@ impl Shim {
         Ok(child)
     }
 
-    /// Collects all children that have ended.
+    /// Collects all children that have ended, and attends to those that have stopped.
     pub(crate) fn reap(self: &Arc<Self>) {
         while let Some((pid, raw)) = crate::sys::collect_child() {
+            if let Some(stop) = crate::sys::trace::stop_of(raw) {
+                self.child_stopped(pid, stop);
+                continue;
+            }
             let ended = ExitStatus::from_raw(raw);
-            let child = self.lock().children.remove(&pid);
+            let child = {
+                let mut state = self.lock();
+                state.traced.remove(&pid);
+                state.children.remove(&pid)
+            };
             if let Some(child) = child {
                 // Nobody waits any more if it was killed for being late.
                 if child.send(Some(ended)).is_err() {

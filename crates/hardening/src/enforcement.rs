@@ -36,12 +36,11 @@ pub struct Held {
     pub ids: UserNamespaceMaps,
     /// For each kind that the configuration names: whose it is.
     pub namespaces: BTreeMap<NamespaceKind, HeldNamespace>,
-    /// What is mounted at its root.
-    pub root: Option<HeldMount>,
-    /// What is mounted at each of [`Enforcement::mount_points`].
-    pub mounts: Vec<Option<HeldMount>>,
-    /// A mount whose events travel to other namespaces, by its place.
-    pub shared_mount: Option<String>,
+    /// `/proc/PID/mountinfo`, in order.
+    pub mounts: Vec<HeldMount>,
+    /// For [`Enforcement::mount_points`] that are no places of the table, because a link leads
+    /// elsewhere: the number of the mount that the path leads to.
+    pub mounts_by_link: BTreeMap<String, u64>,
     /// What is at each of [`Enforcement::masked`].
     pub masked: Vec<HeldPath>,
     /// What is at each of [`Enforcement::read_only`].

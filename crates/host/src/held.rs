@@ -33,19 +33,14 @@ const NULL_DEVICE: (u64, u64) = (1, 3);
 /// [`HostError`] if something cannot be read: nothing can be said then.
 pub fn held(pid: i32, enforcement: Enforcement<'_>) -> Result<Held, HostError> {
     let process = Process(Path::new("/proc").join(pid.to_string()));
-    let table = process.mounts()?;
     let root = process.open_root()?;
-    let mount_at = |point: &str| table.iter().rev().find(|mount| mount.point == point);
-    let mut mounts = Vec::new();
+    let mounts = process.mounts()?;
+    let mut mounts_by_link = BTreeMap::new();
     for point in enforcement.mount_points() {
-        let mount = match mount_at(&point) {
-            Some(mount) => Some(mount),
-            // A link of the image led elsewhere.
-            None => root
-                .mount_id(&point)?
-                .and_then(|id| table.iter().find(|it| it.id == id)),
-        };
-        mounts.push(mount.cloned());
+        let is_known = mounts.iter().any(|mount| mount.point == point);
+        if !is_known && let Some(id) = root.mount_id(&point)? {
+            mounts_by_link.insert(point, id);
+        }
     }
     Ok(Held {
         credentials: process.credentials()?,
@@ -60,9 +55,8 @@ pub fn held(pid: i32, enforcement: Enforcement<'_>) -> Result<Held, HostError> {
             .flatten()
             .unwrap_or_default(),
         namespaces: process.namespaces(enforcement)?,
-        root: mount_at("/").cloned(),
         mounts,
-        shared_mount: table.iter().find(|it| it.shared).map(|it| it.point.clone()),
+        mounts_by_link,
         masked: root.paths(enforcement.masked())?,
         read_only: root.paths(enforcement.read_only())?,
         cgroups: process.text("cgroup")?,
@@ -236,7 +230,7 @@ mod tests {
             held.namespaces[&NamespaceKind::Network],
             HeldNamespace::Joined
         );
-        assert!(held.root.is_some());
+        assert!(held.mount_at("/").is_some());
         assert_eq!(held.masked[0], HeldPath::Absent);
         assert_ne!(held.masked[1], HeldPath::Masked);
         assert_eq!(held.masked[2], HeldPath::Absent);

@@ -70,22 +70,30 @@ pub(super) fn shares_pid_namespace(oci: &OciConfig) -> bool {
 }
 
 /// The last look before the program runs: the verdict still counts, and the configuration on
-/// disk is the one that was decided on.
+/// disk is the one that was decided on. Returns that configuration, for the kernel to be held to;
+/// `None` in audit mode, which promises nothing.
 ///
 /// # Errors
 ///
 /// [`TaskError::Refused`] with `verdict-expired` or `config-changed`, recorded.
-pub(crate) async fn recheck(admission: &Admission, bundle: &Path) -> Result<(), TaskError> {
+pub(crate) async fn recheck(
+    admission: &Admission,
+    bundle: &Path,
+) -> Result<Option<OciConfig>, TaskError> {
     if admission.audit {
-        return Ok(());
+        return Ok(None);
     }
     let fresh = match &admission.permit {
         Some(permit) => still_fresh(permit, &admission.policy),
         None => Ok(()),
     };
     let same = || unchanged(&admission.config_sha256, bundle).map_err(Refusals::from);
-    let Err(refusals) = fresh.and_then(|()| same()) else {
-        return Ok(());
+    let refusals = match fresh
+        .and_then(|()| same())
+        .and_then(|bytes| OciConfig::parse(&bytes))
+    {
+        Ok(oci) => return Ok(Some(oci)),
+        Err(refusals) => refusals,
     };
     let id = &admission.container.id;
     let mut docket = Docket::open(&admission.namespace, id, Operation::Start)?;
@@ -93,15 +101,18 @@ pub(crate) async fn recheck(admission: &Admission, bundle: &Path) -> Result<(), 
     Err(docket.refuse_always(refusals).await)
 }
 
-/// Whether the bundle still holds the configuration with this digest.
-fn unchanged(expected: &str, bundle: &Path) -> Result<(), Refusal> {
+/// The configuration in the bundle, if it still has this digest.
+fn unchanged(expected: &str, bundle: &Path) -> Result<Vec<u8>, Refusal> {
     let found = match bundle::read(&bundle.join(CONFIG), MAX_CONFIG_BYTES) {
-        Ok(bytes) => sha256_hex(&bytes),
+        Ok(bytes) => {
+            let found = sha256_hex(&bytes);
+            if found == expected {
+                return Ok(bytes);
+            }
+            found
+        }
         Err(error) => quote(&error.to_string()),
     };
-    if found == expected {
-        return Ok(());
-    }
     Err(Refusal::new(
         Code::ConfigChanged,
         "config.json in the bundle",

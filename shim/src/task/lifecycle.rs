@@ -7,12 +7,15 @@ use containerd_shim_protos::events::task::{TaskDelete, TaskPaused, TaskResumed, 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use portcullis_hardening::OciConfig;
 
+use super::exec_stop::ExecStop;
 use super::{Exit, Phase, Shim, Slot};
 use crate::events::{timestamp, topic};
-use crate::launch;
+use crate::launch::{self, Admission};
 use crate::mount;
 use crate::orphan::Orphan;
+use crate::runtime::COMMAND_LIMIT;
 use crate::status::TaskError;
 
 impl Shim {
@@ -30,12 +33,19 @@ impl Shim {
             }
             Ok((container.admission.clone(), container.bundle.clone()))
         })?;
-        launch::recheck(&admission, &bundle).await?;
-        let call = self.with(&id, |container| {
+        let oci = launch::recheck(&admission, &bundle).await?;
+        let (call, pid) = self.with(&id, |container| {
             container.init.phase = Phase::Starting;
-            Ok(container.runtime.plain("start", &id))
+            Ok((container.runtime.plain("start", &id), container.init.pid))
         })?;
-        let started = self.run(call).await;
+        let stop = oci.as_ref().map(|_| self.stop_at_exec(pid));
+        let started = match self.run(call).await {
+            Ok(_no_pid) => match (oci, stop) {
+                (Some(oci), Some(stop)) => self.verify_init(&admission, &oci, pid, stop).await,
+                _ => Ok(()),
+            },
+            Err(error) => Err(error.into()),
+        };
         let (started, early) = self.with(&id, |container| {
             let early = container.init.end_before_start.take();
             if container.init.phase == Phase::Starting {
@@ -45,7 +55,6 @@ impl Shim {
                     Phase::Created
                 };
             }
-            let pid = container.init.pid;
             if started.is_ok() {
                 let container_id = id.clone();
                 self.events.send(
@@ -57,13 +66,38 @@ impl Shim {
                     },
                 );
             }
-            Ok((started.map(|_no_pid| pid), early))
+            Ok((started.map(|()| pid), early))
         })?;
         if let Some(exit) = early {
-            let pid = self.init_pid(&id)?;
             self.process_ended(pid, exit);
         }
-        Ok(started?)
+        started
+    }
+
+    /// Looks at what the kernel holds of the init `pid` before its program runs, and kills it if
+    /// that is not what was decided. Where it cannot be stopped, that is done at once after its
+    /// start.
+    async fn verify_init(
+        &self,
+        admission: &Admission,
+        oci: &OciConfig,
+        pid: u32,
+        mut stop: nix::Result<ExecStop>,
+    ) -> Result<(), TaskError> {
+        let verified = match &mut stop {
+            Ok(stop) => match tokio::time::timeout(COMMAND_LIMIT, stop.reached()).await {
+                Ok(true) => launch::verify_enforced(admission, oci, pid).await,
+                // It ended without a program: there is nothing to be held to anything.
+                Ok(false) => Ok(()),
+                Err(_late) => Err(launch::never_began(admission).await),
+            },
+            Err(errno) => launch::verify_running(admission, oci, pid, *errno).await,
+        };
+        if verified.is_err() {
+            // Before `stop` is dropped, which would let it run.
+            Self::kill_child(pid);
+        }
+        verified
     }
 
     /// Sends a signal to one process, or to all of the container.

@@ -1,5 +1,6 @@
 //! Mounts, masks and read-only paths.
 
+use portcullis_gate::quote;
 use serde_json::Value;
 
 use super::{Differences, Enforcement, Held};
@@ -29,6 +30,8 @@ pub struct HeldMount {
     pub point: String,
     /// What it does not allow, by itself or by its file system.
     pub flags: MountFlags,
+    /// Type of its file system.
+    pub file_system: String,
     /// True if its events travel to other namespaces.
     pub shared: bool,
 }
@@ -49,6 +52,7 @@ pub enum HeldPath {
 /// A mount of the configuration that no later one hides.
 pub(super) struct Promised {
     index: usize,
+    is_cgroup: bool,
     pub(super) point: String,
     flags: MountFlags,
 }
@@ -111,7 +115,9 @@ impl HeldMount {
         let point = unescaped(fields.nth(3)?)?;
         let own = MountFlags::of(fields.next()?.split(','));
         let shared = fields.any(|optional| optional.starts_with("shared:"));
-        let super_options = file_system.split(' ').nth(2)?;
+        let mut file_system = file_system.split(' ');
+        let kind = file_system.next()?.to_owned();
+        let super_options = file_system.nth(1)?;
         let read_only = super_options.split(',').any(|option| option == "ro");
         Some(Self {
             id,
@@ -120,8 +126,39 @@ impl HeldMount {
                 read_only: own.read_only || read_only,
                 ..own
             },
+            file_system: kind,
             shared,
         })
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// What is mounted on top at `point`.
+    #[must_use]
+    pub fn mount_at(&self, point: &str) -> Option<&HeldMount> {
+        let mut mounts = self.mounts.iter().rev();
+        match self.mounts_by_link.get(point) {
+            Some(id) => mounts.find(|mount| mount.id == *id),
+            None => mounts.find(|mount| mount.point == point),
+        }
+    }
+
+    /// What the mount that was promised at a place does not allow; `None` if nothing is there.
+    fn flags_of(&self, promised: &Promised) -> Option<MountFlags> {
+        let mount = self.mount_at(&promised.point)?;
+        let mut flags = mount.flags;
+        if promised.is_cgroup && mount.file_system == "tmpfs" {
+            // Version 1: the hierarchies are mounted in a directory in memory, which runc leaves
+            // writable for root.
+            let is_hierarchy = |it: &&HeldMount| {
+                it.file_system.starts_with("cgroup") && is_within(&it.point, &mount.point)
+            };
+            let mut hierarchies = self.mounts.iter().filter(is_hierarchy);
+            flags.read_only = hierarchies.all(|it| it.flags.read_only);
+        }
+        Some(flags)
     }
 }
 
@@ -151,6 +188,7 @@ pub(super) fn promised(config: &OciConfig) -> Vec<Promised> {
         promised.retain(|earlier| !is_within(&earlier.point, &point));
         promised.push(Promised {
             index,
+            is_cgroup: text(mount, "type") == "cgroup",
             flags: MountFlags::of(texts(mount, "options")),
             point,
         });
@@ -162,17 +200,16 @@ pub(super) fn compare(enforcement: Enforcement<'_>, held: &Held, differences: &m
     let config = enforcement.0.as_map();
     let root = config.get("root").and_then(|root| root.get("readonly"));
     if root == Some(&Value::Bool(true)) {
-        let is_read_only = held.root.as_ref().is_some_and(|root| root.flags.read_only);
+        let is_read_only = held.mount_at("/").is_some_and(|root| root.flags.read_only);
         differences.unless(is_read_only, "/root/readonly", true, false);
     }
-    let mut mounts = held.mounts.iter();
     for mount in promised(enforcement.0) {
         let pointer = format!("/mounts/{}", mount.index);
-        let Some(Some(has)) = mounts.next() else {
+        let Some(flags) = held.flags_of(&mount) else {
             differences.push(&pointer, "a mount", "nothing mounted there");
             continue;
         };
-        if let Some(missing) = mount.flags.beyond(has.flags) {
+        if let Some(missing) = mount.flags.beyond(flags) {
             let pointer = format!("{pointer}/options");
             differences.push(&pointer, missing, "a mount without it");
         }
@@ -180,9 +217,9 @@ pub(super) fn compare(enforcement: Enforcement<'_>, held: &Held, differences: &m
     let linux = enforcement.linux();
     let propagation = linux.map_or("", |linux| text(linux, "rootfsPropagation"));
     if !matches!(propagation, "shared" | "rshared")
-        && let Some(point) = &held.shared_mount
+        && let Some(mount) = held.mounts.iter().find(|mount| mount.shared)
     {
-        let found = format!("a shared mount at {}", portcullis_gate::quote(point));
+        let found = format!("a shared mount at {}", quote(&mount.point));
         differences.push("/linux/rootfsPropagation", "no shared mount", found);
     }
     compare_paths(enforcement.masked(), &held.masked, true, differences);
@@ -210,7 +247,7 @@ fn compare_paths<'a>(
             (None, _) => "what nobody looked at",
         };
         let subject = format!("/linux/{list}");
-        let expected = format!("{expected} {}", portcullis_gate::quote(path));
+        let expected = format!("{expected} {}", quote(path));
         differences.push(&subject, expected, found);
     }
 }

@@ -30,8 +30,16 @@ const STATUS: &str = "Name:\tsh\nUid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\
     CapBnd:\t0000000000000001\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
     Seccomp_filters:\t2\n";
 
-fn mount(line: &str) -> Option<HeldMount> {
-    Some(HeldMount::parse(line).unwrap())
+const TABLE: [&str; 5] = [
+    "1 0 0:1 / / ro,relatime - overlay overlay rw",
+    "2 1 0:2 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw",
+    "3 1 0:3 / /hidden rw - tmpfs tmpfs rw",
+    "4 3 0:4 / /hidden rw,nosuid - tmpfs tmpfs rw",
+    "5 1 0:5 / /data rw,relatime - ext4 /dev/vdb ro",
+];
+
+fn mount(line: &str) -> HeldMount {
+    HeldMount::parse(line).unwrap()
 }
 
 fn everyone() -> Vec<IdRange> {
@@ -56,13 +64,8 @@ fn good() -> Held {
             (NamespaceKind::Network, HeldNamespace::Joined),
         ]
         .into(),
-        root: mount("1 0 0:1 / / ro,relatime - overlay overlay rw"),
-        mounts: vec![
-            mount("2 1 0:2 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw"),
-            mount("3 1 0:3 / /hidden rw,nosuid - tmpfs tmpfs rw"),
-            mount("4 1 0:4 / /data rw,relatime - ext4 /dev/vdb ro"),
-        ],
-        shared_mount: None,
+        mounts: TABLE.iter().map(|line| mount(line)).collect(),
+        mounts_by_link: BTreeMap::new(),
         masked: vec![HeldPath::Masked],
         read_only: vec![HeldPath::ReadOnly],
         cgroups: "5:memory:/pod/web\n4:pids:/pod/web\n3:rdma:/\n1:name=systemd:/\n0::/\n".into(),
@@ -111,7 +114,7 @@ fn more_confinement_than_promised_passes() {
 #[test]
 fn each_right_beyond_the_promise_is_named_by_its_pointer() {
     type Change = fn(&mut Held);
-    let cases: [(&str, Change); 21] = [
+    let cases: [(&str, Change); 22] = [
         ("/process/noNewPrivileges", |held| {
             held.credentials.no_new_privileges = false;
         }),
@@ -152,14 +155,19 @@ fn each_right_beyond_the_promise_is_named_by_its_pointer() {
                 .insert(NamespaceKind::Network, HeldNamespace::Other);
         }),
         ("/root/readonly", |held| {
-            held.root = mount("1 0 0:1 / / rw - overlay overlay rw");
+            held.mounts[0] = mount("1 0 0:1 / / rw - overlay overlay rw");
         }),
-        ("/mounts/2", |held| held.mounts[1] = None),
+        ("/mounts/2", |held| {
+            held.mounts.retain(|it| it.point != "/hidden");
+        }),
+        ("/mounts/2/options", |held| {
+            held.mounts.remove(3);
+        }),
         ("/mounts/3/options", |held| {
-            held.mounts[2] = mount("4 1 0:4 / /data rw,relatime - ext4 /dev/vdb rw");
+            held.mounts[4] = mount("4 1 0:4 / /data rw,relatime - ext4 /dev/vdb rw");
         }),
         ("/linux/rootfsPropagation", |held| {
-            held.shared_mount = Some("/data".into());
+            held.mounts[4].shared = true;
         }),
         ("/linux/maskedPaths", |held| {
             held.masked = vec![HeldPath::ReadOnly];
@@ -190,7 +198,6 @@ fn each_right_beyond_the_promise_is_named_by_its_pointer() {
 fn what_nobody_looked_at_is_a_difference() {
     let all = differences(|held| {
         held.namespaces.clear();
-        held.root = None;
         held.mounts.clear();
         held.masked.clear();
         held.read_only.clear();
@@ -236,6 +243,32 @@ fn hidden_mounts_promise_nothing() {
     let config = OciConfig::parse(CONFIG.as_bytes()).unwrap();
     let points: Vec<String> = Enforcement::of(&config).mount_points().collect();
     assert_eq!(points, ["/proc", "/hidden", "/data"]);
+}
+
+#[test]
+fn a_mount_behind_a_link_is_found_by_its_number() {
+    let mut held = good();
+    held.mounts[4].point = "/volumes/data".into();
+    verify(&held).unwrap_err();
+    held.mounts_by_link = [("/data".to_owned(), 5)].into();
+    verify(&held).unwrap();
+}
+
+#[test]
+fn hierarchies_of_version_1_are_looked_at_one_by_one() {
+    let text = CONFIG.replace(
+        r#""destination": "/data", "type": "bind""#,
+        r#""destination": "/data", "type": "cgroup""#,
+    );
+    let config = OciConfig::parse(text.as_bytes()).unwrap();
+    let mut held = good();
+    held.mounts[4] = mount("5 1 0:5 / /data rw - tmpfs tmpfs rw");
+    held.mounts
+        .push(mount("6 5 0:6 / /data/pids ro - cgroup cgroup rw"));
+    Enforcement::of(&config).verify(&held).unwrap();
+    held.mounts
+        .push(mount("7 5 0:7 / /data/memory rw - cgroup cgroup rw"));
+    Enforcement::of(&config).verify(&held).unwrap_err();
 }
 
 #[test]
