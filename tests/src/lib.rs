@@ -26,6 +26,7 @@ pub mod grpc;
 pub mod held;
 pub mod image;
 pub mod keylime;
+pub mod lying;
 pub mod node;
 pub mod process;
 pub mod programs;
