@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -312,6 +312,8 @@ impl Plan {
     /// Starts the first process and waits until it has ended.
     fn hold(&self, groups: &cgroups::Groups, events: &SignalFd) -> Outcome<ExitStatus> {
         groups.join()?;
+        let outside = std::fs::File::open("/proc/self/ns/cgroup")
+            .doing("open the machine's cgroup namespace")?;
         unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWCGROUP)
             .doing("leave the process and cgroup namespaces")?;
         groups.settle()?;
@@ -324,6 +326,10 @@ impl Plan {
         let noted = std::fs::write(self.scratch.join(FIRST_PROCESS), first.id().to_string());
         let ended = wait_for_end(&mut first, events);
         noted.doing("note the first process")?;
+        // Where systemd has mounted version 2 (`nsdelegate`) no process gets out of the cgroup of its
+        // namespace, not even one of root.
+        setns(outside, CloneFlags::CLONE_NEWCGROUP)
+            .doing("go back to the machine's cgroup namespace")?;
         groups.leave()?;
         ended
     }
