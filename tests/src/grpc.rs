@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::net::UnixStream;
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::wait;
 
 /// Largest answer accepted.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -33,7 +34,7 @@ pub struct Channel<'a> {
     pub socket: &'a Path,
     /// containerd namespace; CRI needs none.
     pub namespace: Option<&'a str>,
-    /// How long one call may take.
+    /// How long one call may take; see [`wait::scaled`].
     pub deadline: Duration,
 }
 
@@ -82,7 +83,7 @@ impl Channel<'_> {
             .build()
             .doing("start a runtime")?;
         let called = runtime.block_on(async {
-            tokio::time::timeout(self.deadline, self.exchange(method, question)).await
+            tokio::time::timeout(wait::scaled(self.deadline), self.exchange(method, question)).await
         });
         called.doing(format!("have '{method}' answered in time"))?
     }

@@ -114,7 +114,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
 /// The output; a grandchild that holds the pipe open must not hold up the test for ever.
 fn receive(from: &mpsc::Receiver<Vec<u8>>, line: &str) -> Outcome<String> {
     let bytes = from
-        .recv_timeout(wait::PATIENCE)
+        .recv_timeout(wait::scaled(wait::PATIENCE))
         .doing(format!("read the whole output of '{line}'"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -21,6 +21,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::wait;
+
 /// How long swtpm may take to serve its first connection, or to answer one command.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many pairs of ports are tried before giving up.
@@ -276,9 +278,9 @@ impl Swtpm {
     }
 
     fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&loopback(port), PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = TcpStream::connect_timeout(&loopback(port), wait::scaled(PATIENCE))?;
+        stream.set_read_timeout(Some(wait::scaled(PATIENCE)))?;
+        stream.set_write_timeout(Some(wait::scaled(PATIENCE)))?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -419,7 +421,7 @@ fn flags() -> io::Result<&'static str> {
 /// swtpm writes its pid file after both sockets are bound, and ends if it cannot bind one:
 /// so a pid file with the child's id means that the ports are the child's.
 fn wait_until_served(child: &mut Child, pid_file: &Path, port: u16) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + wait::scaled(PATIENCE);
     loop {
         if let Some(status) = child.try_wait()? {
             return Err(io::Error::other(format!(
@@ -428,8 +430,8 @@ fn wait_until_served(child: &mut Child, pid_file: &Path, port: u16) -> io::Resul
         }
         let written = std::fs::read_to_string(pid_file).unwrap_or_default();
         if written.trim().parse() == Ok(child.id()) {
-            let mut stream = TcpStream::connect_timeout(&loopback(port), PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut stream = TcpStream::connect_timeout(&loopback(port), wait::scaled(PATIENCE))?;
+            stream.set_read_timeout(Some(wait::scaled(PATIENCE)))?;
             // GetCapability(properties, 1 item): an answer proves that Startup is done.
             let body = [6_u32, 0x100, 1].map(u32::to_be_bytes).concat();
             return exchange(&mut stream, &plain(0x0000_017a, &body)).map(drop);

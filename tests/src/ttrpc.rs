@@ -10,6 +10,7 @@ use prost::Message;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::grpc::Status;
+use crate::wait;
 
 /// The service under its two names; the messages are the same.
 pub const TASK_V2: &str = "containerd.task.v2.Task";
@@ -69,7 +70,7 @@ impl Connection {
         let path = Path::new(address.strip_prefix("unix://").unwrap_or(address));
         let stream = UnixStream::connect(path).doing(format!("connect to '{}'", path.display()))?;
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(wait::scaled(DEADLINE)))
             .doing("set a deadline")?;
         Ok(Self { stream, next: 1 })
     }

@@ -1,5 +1,10 @@
 //! The one way to wait in a test: for a condition, with a deadline.
+//!
+//! `PORTCULLIS_TEST_SLOWNESS=20` says that this machine is so many times as slow as one on which the
+//! deadlines of the tests are right: every deadline becomes as many times as long. Software that
+//! runs a guest is 10 to 20 times as slow.
 
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +17,39 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+/// Says how slow this machine is.
+pub const SLOWNESS: &str = "PORTCULLIS_TEST_SLOWNESS";
+/// More would turn a test that hangs into one that lasts a day.
+const MOST: u32 = 100;
 
-/// Looks until `probe` gives a value, and returns it.
+/// `deadline` on a machine as slow as [`SLOWNESS`] says.
+///
+/// # Panics
+///
+/// When the variable holds something else than a number from 1 to 100: this is how the test fails.
+#[must_use]
+pub fn scaled(deadline: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        let Some(text) = std::env::var_os(SLOWNESS) else {
+            return 1;
+        };
+        let text = text.to_string_lossy();
+        let read = factor(&text);
+        assert!(
+            read.is_some(),
+            "{SLOWNESS} is '{text}', not a number from 1 to {MOST}"
+        );
+        read.unwrap_or(1)
+    });
+    deadline.saturating_mul(*FACTOR)
+}
+
+fn factor(text: &str) -> Option<u32> {
+    let factor = text.parse().ok()?;
+    (1..=MOST).contains(&factor).then_some(factor)
+}
+
+/// Looks until `probe` gives a value, and returns it. `deadline` is [`scaled`].
 ///
 /// The pauses grow from 1 to 25 ms: what we wait for happens in other processes and has no
 /// descriptor to poll on.
@@ -26,6 +62,7 @@ pub fn until<T>(
     deadline: Duration,
     mut probe: impl FnMut() -> Option<T>,
 ) -> Outcome<T> {
+    let deadline = scaled(deadline);
     let end = Instant::now() + deadline;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -54,8 +91,16 @@ pub fn until_true(what: &str, deadline: Duration, mut probe: impl FnMut() -> boo
 
 #[cfg(test)]
 mod tests {
-    use super::until;
+    use super::{factor, until};
     use std::time::Duration;
+
+    #[test]
+    fn a_factor_is_a_small_whole_number() {
+        assert_eq!((factor("1"), factor("100")), (Some(1), Some(100)));
+        for text in ["", "0", "101", "-1", "1.5", "ten"] {
+            assert_eq!(factor(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn returns_the_value_as_soon_as_it_is_there() {
@@ -70,6 +115,7 @@ mod tests {
     #[test]
     fn fails_with_the_name_of_what_did_not_come() {
         let failure = until("rain", Duration::from_millis(3), || None::<()>).unwrap_err();
-        assert_eq!(failure.to_string(), "waited 3ms in vain for rain");
+        let text = failure.to_string();
+        assert!(text.ends_with(" in vain for rain"), "{text}");
     }
 }
