@@ -38,8 +38,9 @@ pub(crate) const ATTEST_INTERVAL: Duration = Duration::from_mins(5);
 pub(crate) const VERDICT_LIFETIME: Duration = Duration::from_mins(10);
 pub(crate) const PCR_BANK: HashAlg = HashAlg::Sha256;
 /// Firmware and its settings (0 to 5), secure boot (7), kernel and initrd as boot loaders and
-/// unified kernel images measure them (9, 11), and the machine owner's keys (14).
-pub(crate) const PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 7, 9, 11, 14];
+/// unified kernel images measure them (9, 11), the kernel's command line as GRUB (8) and systemd's
+/// stub (12) do, and the machine owner's keys (14). Two `TPM2_PCR_Read` bring sixteen.
+pub(crate) const PCRS: [u8; 12] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 14];
 /// At most 96 writes of each NV cell a day.
 pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 /// One reading of the TPM as a launch makes it, without a session; nothing in it wears out.

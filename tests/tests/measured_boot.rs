@@ -130,11 +130,6 @@ fn approve_by_events(node: &Node) -> Outcome {
 fn host(world: &portcullis_tests::world::World) -> Outcome<Node> {
     mount_kernel_logs()?;
     let mut node = Node::provision(world)?;
-    // The command line of the kernel is in PCR 8.
-    node.set(
-        "20-pcrs",
-        "[agent]\npcrs = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 14]\n",
-    )?;
     // One boot follows the other here; that a failure stands is another suite's subject.
     node.set("30-latch", "[attestation]\nlatch = \"off\"\n")?;
     boots(&mut node, Boot::Golden)?;

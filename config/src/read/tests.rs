@@ -119,7 +119,7 @@ fn the_defaults_close_the_gate() {
     assert_eq!(config.default_profile, "restricted");
     assert_eq!(config.exec.gate, ExecGate::Full);
     assert!(config.hook.require_hardened);
-    assert_eq!(config.agent.pcrs.to_string(), "0,1,2,3,4,5,7,9,11,14");
+    assert_eq!(config.agent.pcrs.to_string(), "0,1,2,3,4,5,7,8,9,11,12,14");
 }
 
 #[test]
