@@ -21,13 +21,10 @@ use tpm2_protocol::frame::{
 };
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
-use tss_esapi::interface_types::ecc::EccCurve;
-use tss_esapi::structures::{
-    EccParameter, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public,
-    PublicBuilder, PublicEccParametersBuilder,
-};
+use tss_esapi::structures::{EccParameter, EccPoint, Public, PublicBuilder};
 
 use crate::deadline::Deadline;
+use crate::ecdsa_p256;
 use crate::error::TpmError;
 use crate::transport::HEADER_BYTES;
 use crate::wire::{Command, Repeat, Wire};
@@ -53,15 +50,7 @@ pub(crate) fn template() -> tss_esapi::Result<Public> {
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes)
-        .with_ecc_parameters(
-            PublicEccParametersBuilder::new()
-                .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))
-                .with_curve(EccCurve::NistP256)
-                .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
-                .with_is_signing_key(true)
-                .with_restricted(true)
-                .build()?,
-        )
+        .with_ecc_parameters(ecdsa_p256::parameters(true)?)
         .with_ecc_unique_identifier(EccPoint::new(
             EccParameter::try_from(LABEL.as_slice())?,
             EccParameter::try_from([0; 32].as_slice())?,

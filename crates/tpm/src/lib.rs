@@ -28,6 +28,7 @@
 
 mod attestation_key;
 mod deadline;
+mod ecdsa_p256;
 mod error;
 mod library;
 mod number;

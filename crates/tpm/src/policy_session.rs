@@ -10,15 +10,14 @@ use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
 use tss_esapi::handles::SessionHandle;
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
-use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
-    Digest, DigestList, EccParameter, EccPoint, EccScheme, EccSignature, HashScheme,
-    KeyDerivationFunctionScheme, Name, Nonce, Public, PublicBuilder, PublicEccParametersBuilder,
+    Digest, DigestList, EccParameter, EccPoint, EccSignature, Name, Nonce, Public, PublicBuilder,
     Signature, SymmetricDefinition, VerifiedTicket,
 };
 
+use crate::ecdsa_p256;
 use crate::error::TpmError;
 use crate::library::{Library, failed, selection_list};
 
@@ -159,14 +158,7 @@ fn verifying_key(key: &PublicKey) -> tss_esapi::Result<Public> {
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes)
-        .with_ecc_parameters(
-            PublicEccParametersBuilder::new()
-                .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))
-                .with_curve(EccCurve::NistP256)
-                .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
-                .with_is_signing_key(true)
-                .build()?,
-        )
+        .with_ecc_parameters(ecdsa_p256::parameters(false)?)
         .with_ecc_unique_identifier(EccPoint::new(
             EccParameter::try_from(key.x().as_slice())?,
             EccParameter::try_from(key.y().as_slice())?,

@@ -17,14 +17,15 @@ use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::structures::{
-    Digest, EccPoint, EccScheme, HashScheme, HashcheckTicket, KeyDerivationFunctionScheme, Private,
-    Public, PublicBuilder, PublicEccParametersBuilder, Signature, SignatureScheme,
+    Digest, EccPoint, EccScheme, HashcheckTicket, KeyDerivationFunctionScheme, Private, Public,
+    PublicBuilder, PublicEccParametersBuilder, Signature, SignatureScheme,
     SymmetricDefinitionObject,
 };
 use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 use tss_esapi::utils::TpmsContext;
 
+use crate::ecdsa_p256;
 use crate::error::TpmError;
 use crate::library::{self, Library, failed, public_key};
 use crate::number::{joined, padded};
@@ -234,14 +235,7 @@ fn template(policy: Option<&KeyPolicy>) -> tss_esapi::Result<Public> {
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes)
         .with_auth_policy(auth_policy)
-        .with_ecc_parameters(
-            PublicEccParametersBuilder::new()
-                .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))
-                .with_curve(EccCurve::NistP256)
-                .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
-                .with_is_signing_key(true)
-                .build()?,
-        )
+        .with_ecc_parameters(ecdsa_p256::parameters(false)?)
         .with_ecc_unique_identifier(EccPoint::default())
         .build()
 }
