@@ -86,6 +86,9 @@ pub(crate) enum CycleError {
     /// quarantine, or the TPM keeps the verdict key. One finding at least.
     #[error("cannot have a verdict signed: {}", summary(.0))]
     Withheld(Vec<Finding>),
+    /// The TPM has no session in which it could sign; a verdict that is there is not affected.
+    #[error("cannot sign verdict: {}", .0.found)]
+    Sessions(Finding),
     /// The verdict cannot be numbered.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -161,7 +164,7 @@ pub(crate) fn run(
     let sequence = Sequence::open(Path::new(paths::STATE).join(SEQUENCE))?.next()?;
     let about = (&appraisal, approval);
     let token = verifier::issue(tpm, enrollment, config, about, (sequence, now_s, latched))
-        .map_err(|error| withheld(error, &appraisal))?
+        .map_err(|error| unsigned(error, &appraisal))?
         .ok_or_else(|| unproven(&appraisal))?;
     atomic_file::write(Path::new(paths::VERDICT), token.as_bytes()).map_err(CycleError::Store)?;
     Ok(Issued {
@@ -200,15 +203,21 @@ fn unproven(appraisal: &Appraisal) -> CycleError {
 }
 
 /// A failure to sign; tells a TPM that refuses to, although the state looked approved a moment
-/// ago, from one that fails.
-fn withheld(error: SignError, appraisal: &Appraisal) -> CycleError {
-    let refused = match &error {
-        SignError::Sign { cause, .. } => cause
-            .downcast_ref::<TpmError>()
-            .filter(|error| error.is_withheld()),
+/// ago, and one whose sessions others hold, from one that fails.
+fn unsigned(error: SignError, appraisal: &Appraisal) -> CycleError {
+    let cause = match &error {
+        SignError::Sign { cause, .. } => cause.downcast_ref::<TpmError>(),
         _ => None,
     };
-    let Some(refused) = refused else {
+    if let Some(taken) = cause.filter(|error| error.is_out_of_sessions()) {
+        return CycleError::Sessions(Finding {
+            code: "tpm-sessions-exhausted",
+            subject: "verdict key in the TPM".to_owned(),
+            expected: "a session in which it signs".to_owned(),
+            found: log::chain(taken),
+        });
+    }
+    let Some(refused) = cause.filter(|error| error.is_withheld()) else {
         return CycleError::Sign(error);
     };
     let mut findings = appraisal.findings.clone();
@@ -241,7 +250,12 @@ pub(crate) fn tpm_answer(error: &TpmError) -> AgentError {
         (Failure::Timeout, TpmError::Timeout { patience_ms, .. }) => AgentError::TpmTimeout {
             deadline_ms: *patience_ms,
         },
-        (Failure::Timeout | Failure::Failed, _) => AgentError::TpmFailed { reason },
+        (Failure::Busy, TpmError::Busy { patience_ms, .. }) => AgentError::TpmBusy {
+            deadline_ms: *patience_ms,
+            reason,
+        },
+        (Failure::Garbled, _) => AgentError::TpmAnswerMalformed { reason },
+        (Failure::Timeout | Failure::Busy | Failure::Failed, _) => AgentError::TpmFailed { reason },
         (Failure::Unreachable, _) => AgentError::TpmUnreachable { reason },
     }
 }
@@ -267,10 +281,10 @@ impl CycleError {
         )
     }
 
-    /// What the verifier has against the host, if that is why there is no verdict.
+    /// What the verifier has against the host or its TPM, if that is why there is no verdict.
     pub(crate) fn findings(&self) -> &[Finding] {
         match self {
-            Self::Evidence(finding) => std::slice::from_ref(finding),
+            Self::Evidence(finding) | Self::Sessions(finding) => std::slice::from_ref(finding),
             Self::Withheld(findings) => findings,
             _ => &[],
         }
@@ -302,6 +316,7 @@ impl CycleError {
                 TrustTier::Contraindicated,
                 self.findings().iter().map(shown).collect(),
             )),
+            Self::Sessions(finding) => Ok((TrustTier::None, vec![shown(finding)])),
             Self::Approved(faults) => {
                 let findings = faults
                     .iter()

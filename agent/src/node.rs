@@ -56,6 +56,8 @@ pub(crate) struct Published {
     pub(crate) tag_document: Option<String>,
     /// What the last appraisal found.
     pub(crate) findings: Vec<Finding>,
+    /// What kept the last attestation from a verdict without speaking against the one before.
+    pub(crate) unrenewed: Vec<Finding>,
     /// The boot fuse.
     pub(crate) boot_fuse: BootFuse,
     /// The quarantine that is in force.
@@ -401,6 +403,7 @@ impl Published {
             verdict: None,
             tag_document: None,
             findings: Vec::new(),
+            unrenewed: Vec::new(),
             last_attestation_at: None,
             next_attestation_at: None,
             standing,
@@ -421,13 +424,15 @@ impl Published {
         self.last_failure = Some(cause);
     }
 
-    /// Why there is no verdict, if there is none and the verifier knows.
+    /// Why there is no verdict, or none that is newer, if the verifier knows.
     pub(crate) fn withheld(&self) -> Vec<Reason> {
-        if self.verdict.is_some() {
-            return Vec::new();
-        }
-        self.findings
+        let findings = match &self.verdict {
+            Some(_) => [].iter(),
+            None => self.findings.iter(),
+        };
+        self.unrenewed
             .iter()
+            .chain(findings)
             .map(|finding| Reason {
                 code: finding.code.clone(),
                 subject: finding.subject.clone(),

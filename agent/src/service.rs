@@ -1,5 +1,7 @@
 //! Answers to calls.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -92,19 +94,30 @@ fn reply<M: Method>(outcome: Result<M::Reply, AgentError>) -> Vec<u8> {
 /// Waits for a reading that begins after now.
 fn snapshot(node: &Node, deadline_ms: u64, arrived: Instant) -> Vec<u8> {
     let asked = Duration::from_millis(deadline_ms).min(LONGEST_WAIT);
-    let patience = asked.saturating_sub(MARGIN.min(asked / 10));
+    let margin = MARGIN.min(asked / 10);
+    let patience = asked.saturating_sub(margin);
     let until = arrived.checked_add(patience).unwrap_or(arrived);
+    // The reading ends at its deadline and then says what it met; that answer is worth a moment.
+    let last_word = until.checked_add(margin / 2).unwrap_or(until);
     let (sender, receiver) = sync_channel(1);
+    let has_turn = Arc::new(AtomicBool::new(false));
     let waiter = Waiter {
         until,
         answer: sender,
+        has_turn: Arc::clone(&has_turn),
     };
     if let Err(Full) = node.queue.add_snapshot(waiter) {
         return encode_error(&AgentError::Busy {});
     }
-    match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+    match receiver.recv_timeout(last_word.saturating_duration_since(Instant::now())) {
         Ok(answer) => answer.to_vec(),
-        Err(RecvTimeoutError::Timeout) => encode_error(&AgentError::TpmTimeout { deadline_ms }),
+        Err(RecvTimeoutError::Timeout) if has_turn.load(Ordering::Relaxed) => {
+            encode_error(&AgentError::TpmTimeout { deadline_ms })
+        }
+        Err(RecvTimeoutError::Timeout) => encode_error(&AgentError::TpmBusy {
+            deadline_ms,
+            reason: "other work of the agent with it has not ended".to_owned(),
+        }),
         Err(RecvTimeoutError::Disconnected) => encode_error(&AgentError::Busy {}),
     }
 }

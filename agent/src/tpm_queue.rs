@@ -4,6 +4,7 @@
 //! result, whoever comes later gets the next one. Everything else is done one by one.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ pub(crate) struct Waiter {
     pub(crate) until: Instant,
     /// Where the answer goes.
     pub(crate) answer: SyncSender<SnapshotAnswer>,
+    /// Whether a reading has begun for it; until then the TPM is at other work.
+    pub(crate) has_turn: Arc<AtomicBool>,
 }
 
 /// An operator's call.
@@ -129,7 +132,7 @@ impl TpmQueue {
             .wait_timeout_while(self.lock(), patience, idle)
             .unwrap_or_else(PoisonError::into_inner);
         if !waiting.snapshots.is_empty() {
-            return Work::Snapshots(std::mem::take(&mut waiting.snapshots));
+            return Work::Snapshots(waiting.take_snapshots());
         }
         if let Some(job) = waiting.jobs.pop_front() {
             return Work::Job(job);
@@ -143,11 +146,23 @@ impl TpmQueue {
 
     /// Takes the launches that wait now, without waiting for any.
     pub(crate) fn take_snapshots(&self) -> Vec<Waiter> {
-        std::mem::take(&mut self.lock().snapshots)
+        self.lock().take_snapshots()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    fn take_snapshots(&mut self) -> Vec<Waiter> {
+        let waiters = std::mem::take(&mut self.snapshots);
+        for waiter in &waiters {
+            waiter.has_turn.store(true, Ordering::Relaxed);
+        }
+        waiters
     }
 }
 
@@ -160,6 +175,7 @@ mod tests {
         Waiter {
             until: Instant::now(),
             answer: sync_channel(1).0,
+            has_turn: Arc::default(),
         }
     }
 
@@ -177,6 +193,9 @@ mod tests {
             panic!("launches were waiting")
         };
         assert_eq!(first.len(), 5);
+        let has_turn = |waiter: &Waiter| waiter.has_turn.load(Ordering::Relaxed);
+        assert!(first.iter().all(has_turn));
+        assert!(!has_turn(&waiter()));
         // One that comes during the reading waits for the next.
         queue.add_snapshot(waiter()).unwrap();
         assert_eq!(queue.take_snapshots().len(), 1);

@@ -214,6 +214,7 @@ impl TpmThread {
         match &outcome {
             Ok(issued) => {
                 self.schedule.succeeded(now, wall);
+                published.unrenewed.clear();
                 published.findings = issued.appraisal.findings.iter().map(shown).collect();
                 let is_new = published
                     .verdict
@@ -248,9 +249,13 @@ impl TpmThread {
                     let (rule, now_s) = (node.config.agent.latch, boot::unix_s());
                     published.standing.note(failure, rule, now_s, seed);
                 }
-                if error.withdraws_verdict() {
+                let findings: Vec<_> = error.findings().iter().map(shown).collect();
+                published.unrenewed.clear();
+                if !error.withdraws_verdict() {
+                    published.unrenewed = findings;
+                } else {
                     published.verdict = None;
-                    published.findings = error.findings().iter().map(shown).collect();
+                    published.findings = findings;
                     published.quarantine = Quarantine::seen(error.findings());
                     withdraw_file();
                 }

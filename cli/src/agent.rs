@@ -55,6 +55,8 @@ fn failure(error: ClientError, allowed: Duration) -> Failure {
 fn answered(error: AgentError, allowed: Duration) -> Failure {
     match error {
         AgentError::TpmTimeout { .. }
+        | AgentError::TpmBusy { .. }
+        | AgentError::TpmAnswerMalformed { .. }
         | AgentError::TpmUnreachable { .. }
         | AgentError::TpmFailed { .. }
         | AgentError::Busy {} => unavailable(&ClientError::Agent(error), &asked(allowed))
@@ -87,6 +89,14 @@ mod tests {
             (AgentError::TpmTimeout { deadline_ms: 1 }, 2),
             (AgentError::TpmUnreachable { reason: text() }, 2),
             (AgentError::TpmFailed { reason: text() }, 2),
+            (AgentError::TpmAnswerMalformed { reason: text() }, 2),
+            (
+                AgentError::TpmBusy {
+                    deadline_ms: 1,
+                    reason: text(),
+                },
+                2,
+            ),
             (AgentError::Busy {}, 2),
             (AgentError::NotEnrolled {}, 2),
             (AgentError::TagRefused { reason: text() }, 1),

@@ -8,6 +8,7 @@ mod workload;
 
 use std::time::Duration;
 
+use portcullis_attestation::pcr::PcrSelection;
 use portcullis_attestation::trust::Claim;
 use portcullis_gate::{Code, LaunchPolicy, Refusal, Refusals, Requirement};
 
@@ -45,7 +46,9 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
     });
     let node_name = reader.text(top, "node_name", "a host name", node_name);
 
-    let (launch, snapshot_deadline) = launch(&mut reader, root);
+    // What the agent reads of the TPM is what its verdicts must be about.
+    let pcrs = agent::pcrs(&mut reader, root);
+    let (launch, snapshot_deadline) = launch(&mut reader, root, pcrs);
     let (default_profile, profile_order) = workload::profiles(&mut reader, root);
     let namespaces = workload::namespaces(&mut reader, root, &profile_order);
     let config = Config {
@@ -70,7 +73,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
     }
 }
 
-fn launch(reader: &mut Reader, root: &Table) -> (LaunchPolicy, Duration) {
+fn launch(reader: &mut Reader, root: &Table, pcrs: PcrSelection) -> (LaunchPolicy, Duration) {
     let section = reader.section(root, "attestation", "attestation.");
     let max_verdict_age = span(
         reader,
@@ -116,6 +119,7 @@ fn launch(reader: &mut Reader, root: &Table) -> (LaunchPolicy, Duration) {
     let policy = LaunchPolicy {
         max_verdict_age,
         clock_skew,
+        pcrs,
         required: required.unwrap_or_else(|| defaults::REQUIRED.to_vec()),
         boot_fuse: boot_fuse.unwrap_or(defaults::BOOT_FUSE),
         require_tags,

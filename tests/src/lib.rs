@@ -7,7 +7,8 @@
 //!
 //! - [`require`]: what a test needs; a loud skip on a laptop, a failure where it is promised.
 //! - [`wait`]: the one way to wait: for a condition, with a deadline.
-//! - [`carrier`], [`tpm_proxy`]: an agent under foreign control, a TPM that does not serve.
+//! - [`carrier`], [`tpm_proxy`], [`tpm_sessions`]: an agent under foreign control, a TPM that does
+//!   not serve.
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
@@ -40,6 +41,7 @@ pub mod task_events;
 pub mod task_message;
 pub mod tasks;
 pub mod tpm_proxy;
+pub mod tpm_sessions;
 pub mod ttrpc;
 pub mod wait;
 pub mod world;

@@ -476,7 +476,7 @@ fn naming(program: &str, error: &io::Error) -> io::Error {
 
 // === TPM frames ===
 
-fn plain(code: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn plain(code: u32, body: &[u8]) -> Vec<u8> {
     frame(NO_SESSIONS, code, body)
 }
 

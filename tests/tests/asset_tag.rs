@@ -1,45 +1,25 @@
 //! What root on a host, with the owner's authorization of the TPM, can do to its asset tag.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+mod asset_tag {
+    pub(crate) mod authority;
+}
 
-use portcullis_attestation::jwk::TrustedKey;
-use portcullis_attestation::tag;
-use portcullis_attestation::tag::authorization::WriteAuthorization;
-use portcullis_attestation::ueid::Ueid;
-use portcullis_config::paths;
+use std::fs;
+
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
-use portcullis_tests::run::{self, Ran};
-use portcullis_tests::swtpm::Swtpm;
 use portcullis_tests::{in_world, needs};
-use portcullis_tpm::{Deadline, TagWrite, Tcti, Tpm};
 use serde_json::Value;
 
-/// NV index of the slot, and of the counter.
-const SLOT: &str = "0x01c10110";
-const COUNTER: &str = "0x018d0c04";
-/// The operator's folder.
-const OPERATOR: &str = "/run/operator";
+use asset_tag::authority::{
+    self, COUNTER, OPERATOR, OWNER_WRITTEN, SLOT, contents, define, done, hand_out, issue_foreign,
+    issue_next, provision, store, tool, undefine, write,
+};
+
 /// Attributes of a slot as the tag authority has it.
 const OURS: &str = "policywrite|ownerread|authread|no_da";
-/// As earlier versions defined it.
-const OWNER_WRITTEN: &str = "ownerwrite|ownerread|authread|no_da";
 /// As Intel SecL defines it.
 const ISECL: &str = "authwrite|authread|ownerread";
-
-/// Runs one of the TPM's tools, with the empty authorizations of root.
-fn tool(node: &Node, line: &[&str]) -> Outcome<Ran> {
-    let mut command = Command::new(line[0]);
-    command.args(&line[1..]);
-    run::to_end(command.env("TPM2TOOLS_TCTI", node.tpm.tcti()))
-}
-
-fn done(node: &Node, line: &[&str]) -> Outcome<String> {
-    tool(node, line)?.success()
-}
 
 /// Fails unless the TPM refuses with `code`.
 fn refused_by_tpm(node: &Node, line: &[&str], code: &str) -> Outcome {
@@ -49,30 +29,6 @@ fn refused_by_tpm(node: &Node, line: &[&str], code: &str) -> Outcome {
         return Ok(());
     }
     Err(Failure::new(format!("{line:?}: {}: {said}", ran.status)))
-}
-
-fn define(node: &Node, index: &str, attributes: &str, more: &[&str]) -> Outcome {
-    let mut line = vec!["tpm2_nvdefine", index, "-C", "o", "-a", attributes];
-    line.extend(more);
-    done(node, &line).map(drop)
-}
-
-fn undefine(node: &Node, index: &str) -> Outcome {
-    done(node, &["tpm2_nvundefine", index, "-C", "o"]).map(drop)
-}
-
-/// Writes bytes as the owner would.
-fn write(node: &Node, index: &str, by: &str, bytes: &[u8]) -> Outcome {
-    let file = format!("{OPERATOR}/bytes");
-    fs::write(&file, bytes).doing("write a file")?;
-    done(node, &["tpm2_nvwrite", index, "-C", by, "-i", &file]).map(drop)
-}
-
-/// What the slot holds.
-fn contents(node: &Node) -> Outcome<Vec<u8>> {
-    let file = format!("{OPERATOR}/contents");
-    done(node, &["tpm2_nvread", SLOT, "-C", "o", "-o", &file])?;
-    fs::read(&file).doing("read a file")
 }
 
 /// Codes of what an attestation finds now.
@@ -117,75 +73,11 @@ fn audited(node: &Node) -> Outcome<String> {
         .to_owned())
 }
 
-/// A tag in its file, and what root can make of it.
-struct Issued {
-    path: String,
-    document: String,
-    authorization: WriteAuthorization,
-}
-
-/// Has the tag authority issue a tag as the operator does it.
-fn issue(name: &str, about: &[&str]) -> Outcome<Issued> {
-    let path = format!("{OPERATOR}/{name}.tag");
-    let key = format!("{OPERATOR}/keys/tag.pem");
-    let mut line = vec!["tag", "issue", "--key", &key, "--tag", "country=DE"];
-    line.extend(["--tag", "pool=shop", "--force", "-o", &path]);
-    line.extend(about);
-    run::to_end(Command::new("portcullis").args(line))?.success()?;
-    let text = fs::read_to_string(&path).doing("read the tag")?;
-    let value: Value = serde_json::from_str(&text).doing("read the tag as JSON")?;
-    let member = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    let authorization = WriteAuthorization::parse(&member("authorization"));
-    Ok(Issued {
-        document: member("document"),
-        authorization: authorization.ok_or_else(|| Failure::new("no authorization"))?,
-        path,
-    })
-}
-
-/// A tag for the next count of this host's TPM.
-fn issue_next(node: &Node, name: &str) -> Outcome<Issued> {
-    let request = format!("{OPERATOR}/{name}.request.json");
-    node.portcullis(&["tag", "request", "--force", "-o", &request])?
-        .success()?;
-    issue(name, &["--request", &request])
-}
-
-fn provision(node: &Node, issued: &Issued) -> Outcome {
-    let provision = ["tag", "provision", &issued.path];
-    node.portcullis(&provision)?.success().map(drop)
-}
-
 /// Puts the host in order with a new tag.
 fn mend(node: &Node) -> Outcome {
     provision(node, &issue_next(node, "mend")?)?;
     assert_eq!(findings(node)?, Vec::<String>::new());
     node.starts()
-}
-
-/// Does with the TPM what root can do with a tag that was issued once: stores its digest, with the
-/// authority's permission of then, in a slot for TPM `subject`.
-fn store(node: &Node, issued: &Issued, subject: &str) -> Result<(), portcullis_tpm::TpmError> {
-    let mut tpm = Tpm::new(node.tpm.tcti().parse::<Tcti>().unwrap());
-    let jwk = fs::read(format!("{OPERATOR}/keys/tag.jwk")).unwrap();
-    let authority = TrustedKey::parse(&jwk).unwrap();
-    let subject = Ueid::parse(subject).unwrap();
-    let write = TagWrite {
-        authority: authority.key(),
-        subject: &subject,
-        digest: &tag::digest(&issued.document),
-        authorization: &issued.authorization,
-    };
-    let deadline = Deadline::within(Duration::from_secs(20));
-    tpm.define_tag(authority.key(), &subject, &deadline)?;
-    tpm.write_tag(&write, &deadline).map(drop)
-}
-
-/// Replaces the document that the agent hands out.
-fn hand_out(node: &mut Node, document: &str) -> Outcome {
-    node.stop_agent()?;
-    fs::write(Path::new(paths::TAG_DOCUMENT), document).doing("replace the document")?;
-    node.start_agent()
 }
 
 mod needs_root {
@@ -271,7 +163,7 @@ mod needs_root {
                 let digest = contents(&node)?;
                 undefine(&node, SLOT)?;
                 define(&node, SLOT, attributes, &["-s", "48"])?;
-                super::write(&node, SLOT, by, &digest)?;
+                authority::write(&node, SLOT, by, &digest)?;
                 launch_is(&node, "asset-tag-tampered")?;
                 assert_eq!(findings(&node)?, [format!("asset-tag-tampered: {found}")]);
                 launch_is(&node, "asset-tag-tampered")?;
@@ -341,17 +233,7 @@ mod needs_root {
         in_world!(|world| {
             let mut node = Node::provision(world)?;
             // The other host is another TPM; the number is the one that would do here.
-            let other_tpm = Swtpm::start().doing("start another TPM")?;
-            let mut other = Tpm::new(other_tpm.tcti().parse::<Tcti>().unwrap());
-            let deadline = Deadline::within(Duration::from_secs(20));
-            let other = other.identity(&deadline).doing("ask the other TPM")?.ueid;
-            drop(other_tpm);
-            let file = format!("{OPERATOR}/counter");
-            done(&node, &["tpm2_nvread", COUNTER, "-C", "o", "-o", &file])?;
-            let counter = fs::read(file).doing("read the counter")?;
-            let counter = u64::from_be_bytes(counter.try_into().unwrap()).to_string();
-            let about = ["--tpm", other.as_str(), "--counter", &counter];
-            let foreign = issue("foreign", &about)?;
+            let (foreign, other) = issue_foreign(&node)?;
 
             let refused = node.portcullis(&["tag", "provision", &foreign.path])?;
             assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
@@ -365,7 +247,7 @@ mod needs_root {
             store(&node, &foreign, &ueid).expect_err("the TPM refuses");
             node.starts()?;
             // A slot as the other host has it.
-            store(&node, &foreign, other.as_str()).doing("store a foreign digest")?;
+            store(&node, &foreign, &other).doing("store a foreign digest")?;
             launch_is(&node, "asset-tag-tampered")?;
             hand_out(&mut node, &foreign.document)?;
             let codes: Vec<String> = findings(&node)?
@@ -373,7 +255,7 @@ mod needs_root {
                 .filter_map(|finding| finding.split(':').next().map(str::to_owned))
                 .collect();
             assert_eq!(codes, ["asset-tag-tampered", "asset-tag-mismatch"]);
-            launch_is(&node, "asset-tag-tampered")?;
+            launch_is(&node, "asset-tag-subject-mismatch")?;
             mend(&node)?;
             node.finish()
         })

@@ -3,11 +3,15 @@
 //!
 //! `cargo xtask test hostile_attestation` runs it; what stops whom is in `docs/threat-model.md`.
 
+#[path = "asset_tag/authority.rs"]
+mod authority;
 mod hostile_attestation {
+    pub(crate) mod clock;
     pub(crate) mod crowd;
     pub(crate) mod forgery;
     pub(crate) mod host;
     pub(crate) mod table;
+    pub(crate) mod tag;
     pub(crate) mod tokens;
     pub(crate) mod tpm;
 }
@@ -16,7 +20,43 @@ use portcullis_tests::failure::Outcome;
 use portcullis_tests::{in_world, needs};
 
 use hostile_attestation::table::Table;
-use hostile_attestation::{crowd, host, tokens, tpm};
+use hostile_attestation::{crowd, host, tag, tokens, tpm};
+
+/// The cases that must each be told from all others by their code.
+const LISTED: [&str; 20] = [
+    "verdict of another host",
+    "verdict of an earlier boot",
+    "verdict of an earlier run of the agent",
+    "verdict re-signed with a foreign key",
+    "verdict with algorithm 'none'",
+    "both dialects of EAR mixed",
+    "a claim that is there twice",
+    "verdict expired by one second",
+    "verdict from the future",
+    "PCR bank switched",
+    "PCR selection shortened by a pinned verifier",
+    "tag of another host in the place of this one's",
+    "tag index undefined",
+    "tag index undefined and defined anew",
+    "older tag of the same host restored",
+    "clock set back",
+    "TPM hung (its process stopped)",
+    "TPM busy with a long command of the agent",
+    "TPM whose sessions are all taken",
+    "TPM answer truncated",
+];
+
+#[test]
+fn every_listed_case_is_played_and_has_a_code_of_its_own() {
+    let all = [tokens::CASES, host::CASES, tag::CASES, tpm::CASES].concat();
+    let mut codes = std::collections::BTreeMap::new();
+    for name in LISTED {
+        let case = all.iter().find(|case| case.name == name);
+        let case = case.unwrap_or_else(|| panic!("no case '{name}'"));
+        let other = codes.insert(case.expected, name);
+        assert_eq!(other, None, "'{name}' shares '{}'", case.expected);
+    }
+}
 
 mod needs_containerd {
     use super::*;
@@ -31,6 +71,14 @@ mod needs_containerd {
     fn what_happens_to_the_host() -> Outcome {
         needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
         in_world!(|world| Table::play(world, "done to the host", host::CASES))
+    }
+
+    #[test]
+    fn what_is_done_to_the_tag() -> Outcome {
+        needs!(
+            Root, Busybox, Containerd, Runc, Cni, Swtpm, TpmTools, Programs
+        );
+        in_world!(|world| Table::play(world, "done to the tag", tag::CASES))
     }
 
     #[test]

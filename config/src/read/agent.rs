@@ -56,7 +56,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         "a duration from '1m' to '24h', or '0s' for none",
         |text| duration::parse(text).filter(|span| span.is_zero() || (MINUTE..=DAY).contains(span)),
     );
-    let (pcrs, remote) = (pcrs(reader, root), remote::remote(reader, root));
+    let remote = remote::remote(reader, root);
     let reference_signatures = reference_signatures(reader, root);
     let (key_policy, latch) = (key_policy(reader, root), latch(reader, root));
 
@@ -65,7 +65,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         tcti: tcti.unwrap_or_else(|| defaults::TCTI.to_owned()),
         attest_interval,
         verdict_lifetime,
-        pcrs,
+        pcrs: launch.pcrs,
         issuer: issuer.unwrap_or_else(|| defaults::ISSUER.to_owned()),
         ledger_anchor_interval: ledger_anchor_interval.unwrap_or(defaults::LEDGER_ANCHOR_INTERVAL),
         reference_signatures: reference_signatures.unwrap_or(defaults::REFERENCE_SIGNATURES),
@@ -78,7 +78,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
 }
 
 /// The PCRs that are quoted.
-fn pcrs(reader: &mut Reader, root: &Table) -> PcrSelection {
+pub(super) fn pcrs(reader: &mut Reader, root: &Table) -> PcrSelection {
     let section = reader.section(root, "agent", "agent.");
     let bank = reader.text(section, "pcr_bank", "'sha256' or 'sha384'", |text| {
         HashAlg::parse(text).filter(|bank| matches!(bank, HashAlg::Sha256 | HashAlg::Sha384))

@@ -307,6 +307,19 @@ impl JwsError {
             | Self::Signature { .. } => false,
         }
     }
+
+    /// Whether one object of header or payload holds a name twice, so that two readers could read
+    /// two things (RFC 7515, section 4; RFC 7519, section 4).
+    #[must_use]
+    pub const fn is_duplicate(&self) -> bool {
+        matches!(
+            self,
+            Self::Json {
+                cause: JsonError::DuplicateKey { .. },
+                ..
+            }
+        )
+    }
 }
 
 // === impl Typ ===

@@ -138,6 +138,9 @@ pub enum VerdictError {
     /// A claim is missing or is not what it must be.
     #[error("cannot read verdict")]
     Claim(#[from] ClaimError),
+    /// A claim is missing that binds the verdict to one TPM, boot, PCR state or asset tag.
+    #[error("cannot read verdict")]
+    Unbound(#[source] ClaimError),
     /// The token holds both spellings, or the spelling of another profile.
     #[error("cannot read verdict that mixes the claim names of two drafts: '{claim}'")]
     Mixed {
@@ -162,13 +165,23 @@ pub enum VerdictError {
     },
 }
 
-/// The three ways in which a verdict is unfit, by which a relying party names its refusal.
+/// The ways in which a verdict is unfit, by which a relying party names its refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerdictDefect {
     /// Not signed by a pinned verifier.
     Signature,
+    /// Its header asks for another signature algorithm, `none` among them.
+    Algorithm,
     /// Signed or not, it cannot be read.
     Malformed,
+    /// A claim, or a parameter of the header, is there twice.
+    Duplicate,
+    /// It holds the claim names of two drafts.
+    Mixed,
+    /// It would be true of any host: a claim that binds it to one is missing.
+    Unbound,
+    /// A status promises more than what it is made of.
+    Contradiction,
     /// Well formed, but of a profile that is not understood.
     Profile,
 }
@@ -203,14 +216,17 @@ pub fn read_unverified(token: &str) -> Result<Verdict, VerdictError> {
 // === impl VerdictError ===
 
 impl VerdictError {
-    /// Which of the three ways it is.
+    /// Which of the ways it is.
     #[must_use]
     pub const fn defect(&self) -> VerdictDefect {
         match self {
+            Self::Signature(JwsError::Algorithm { .. }) => VerdictDefect::Algorithm,
             Self::Signature(_) => VerdictDefect::Signature,
-            Self::Token(_) | Self::Claim(_) | Self::Mixed { .. } | Self::Contradiction { .. } => {
-                VerdictDefect::Malformed
-            }
+            Self::Token(cause) if cause.is_duplicate() => VerdictDefect::Duplicate,
+            Self::Token(_) | Self::Claim(_) => VerdictDefect::Malformed,
+            Self::Unbound(_) => VerdictDefect::Unbound,
+            Self::Mixed { .. } => VerdictDefect::Mixed,
+            Self::Contradiction { .. } => VerdictDefect::Contradiction,
             Self::Profile { .. } => VerdictDefect::Profile,
         }
     }

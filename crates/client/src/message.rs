@@ -16,7 +16,7 @@ pub trait Method: Serialize + DeserializeOwned {
 
 /// An error the agent answers with, by its Varlink name.
 ///
-/// `TpmTimeout`, `TpmUnreachable` and `Busy` are worth a retry.
+/// `TpmTimeout`, `TpmBusy`, `TpmUnreachable` and `Busy` are worth a retry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "error", content = "parameters")]
 #[non_exhaustive]
@@ -27,6 +27,15 @@ pub enum AgentError {
     TpmTimeout {
         /// Deadline of the call, in milliseconds.
         deadline_ms: u64,
+    },
+    /// The TPM asked to be asked again, or the agent's other work with it did not end, in time.
+    #[serde(rename = "dev.portcullis.Agent.TpmBusy")]
+    #[error("cannot read TPM within {deadline_ms} ms: {reason}")]
+    TpmBusy {
+        /// Deadline of the call, in milliseconds.
+        deadline_ms: u64,
+        /// What kept it, one line.
+        reason: String,
     },
     /// There is no way to the TPM.
     #[serde(rename = "dev.portcullis.Agent.TpmUnreachable")]
@@ -40,6 +49,13 @@ pub enum AgentError {
     #[error("cannot use TPM: {reason}")]
     TpmFailed {
         /// What the TPM answered, one line.
+        reason: String,
+    },
+    /// The TPM's answer cannot be read.
+    #[serde(rename = "dev.portcullis.Agent.TpmAnswerMalformed")]
+    #[error("cannot read answer of TPM: {reason}")]
+    TpmAnswerMalformed {
+        /// Where reading stopped, one line.
         reason: String,
     },
     /// The node has no attestation key yet.
@@ -265,6 +281,11 @@ mod tests {
         let reason = || "r".to_owned();
         vec![
             AgentError::TpmTimeout { deadline_ms: 5 },
+            AgentError::TpmBusy {
+                deadline_ms: 5,
+                reason: reason(),
+            },
+            AgentError::TpmAnswerMalformed { reason: reason() },
             AgentError::TpmUnreachable { reason: reason() },
             AgentError::TpmFailed { reason: reason() },
             AgentError::NotEnrolled {},

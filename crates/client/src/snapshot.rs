@@ -92,6 +92,16 @@ fn answered(error: &AgentError, asked: &Asked<'_>) -> Unavailable {
         AgentError::TpmTimeout { deadline_ms } => Unavailable::TpmTimeout {
             deadline: Duration::from_millis(*deadline_ms),
         },
+        AgentError::TpmBusy {
+            deadline_ms,
+            reason,
+        } => Unavailable::TpmBusy {
+            deadline: Duration::from_millis(*deadline_ms),
+            reason: reason.clone(),
+        },
+        AgentError::TpmAnswerMalformed { reason } => Unavailable::TpmAnswerMalformed {
+            reason: reason.clone(),
+        },
         AgentError::TpmUnreachable { reason } => Unavailable::TpmUnreachable {
             reason: reason.clone(),
         },
@@ -248,6 +258,17 @@ mod tests {
         let reason = || "0x922".to_owned();
         for (error, code) in [
             (AgentError::TpmTimeout { deadline_ms: 9 }, "tpm-timeout"),
+            (
+                AgentError::TpmBusy {
+                    deadline_ms: 9,
+                    reason: reason(),
+                },
+                "tpm-busy",
+            ),
+            (
+                AgentError::TpmAnswerMalformed { reason: reason() },
+                "tpm-answer-malformed",
+            ),
             (
                 AgentError::TpmUnreachable { reason: reason() },
                 "tpm-unreachable",

@@ -142,6 +142,11 @@ fn every_defined_error_can_be_sent() {
     let reason = || "r".to_owned();
     let errors = [
         AgentError::TpmTimeout { deadline_ms: 1 },
+        AgentError::TpmBusy {
+            deadline_ms: 1,
+            reason: reason(),
+        },
+        AgentError::TpmAnswerMalformed { reason: reason() },
         AgentError::TpmUnreachable { reason: reason() },
         AgentError::TpmFailed { reason: reason() },
         AgentError::NotEnrolled {},

@@ -76,10 +76,16 @@ codes! {
         "the agent's answer is not one that this version understands" => "install matching versions of agent and shim";
     TpmTimeout "tpm-timeout" Undecided "NIST SP 800-190 4.6",
         "the TPM did not answer before the deadline" => "retry, or raise 'snapshot_deadline='";
+    TpmBusy "tpm-busy" Undecided "NIST SP 800-190 4.6",
+        "the TPM asked to be asked again, or worked on something longer for the agent, until the deadline" => "retry, or raise 'snapshot_deadline='";
+    TpmSessionsExhausted "tpm-sessions-exhausted" Undecided "NIST SP 800-190 4.6",
+        "no new verdict could be signed, because all sessions of the TPM are taken" => "end the program that holds them, then 'portcullis attest'";
     TpmUnreachable "tpm-unreachable" Undecided "NIST SP 800-190 4.6",
         "there is no TPM, or the agent cannot open it" => "check 'tcti=' and 'portcullis status'";
     TpmError "tpm-error" Undecided "NIST SP 800-190 4.6",
         "the TPM answered with an error" => "run 'portcullis status'";
+    TpmAnswerMalformed "tpm-answer-malformed" Undecided "NIST SP 800-190 4.6",
+        "an answer of the TPM is cut short or cannot be read" => "run 'portcullis status'";
     RecordFailed "record-failed" Undecided "NIST SP 800-190 4.4.5",
         "the ledger did not take the record, and a launch without a record does not happen" => "free space in /var/lib/portcullis, run 'portcullis status'";
 
@@ -89,7 +95,17 @@ codes! {
     VerdictWithheld "verdict-withheld" Refused "RFC 9334 8.4",
         "there is no verdict, because the host is not in a state in which its TPM signs one" => "run 'portcullis status' and boot an approved state";
     VerdictMalformed "verdict-malformed" Refused "draft-ietf-rats-ear-04",
-        "the verdict is too large, ambiguous or lacks a claim" => "run 'portcullis attest'";
+        "the verdict is too large, or a claim of it is missing or cannot be read" => "run 'portcullis attest'";
+    VerdictClaimsDuplicated "verdict-claims-duplicated" Refused "RFC 7519 4",
+        "the verdict holds a claim, or its header a parameter, twice" => "run 'portcullis attest'";
+    VerdictDialectsMixed "verdict-dialects-mixed" Refused "draft-ietf-rats-ear-04",
+        "the verdict mixes the claim names of two drafts" => "correct the verifier that signed it";
+    VerdictBindingMissing "verdict-binding-missing" Refused "RFC 9334 10",
+        "the verdict lacks a claim that binds it to a TPM, a boot, PCRs or an asset tag" => "correct the verifier that signed it";
+    VerdictStatusContradicted "verdict-status-contradicted" Refused "draft-ietf-rats-ear-04",
+        "a status of the verdict is better than what it is made of" => "correct the verifier that signed it";
+    VerdictAlgorithmRefused "verdict-algorithm-refused" Refused "RFC 8725 3.1",
+        "the verdict asks for another signature algorithm than ES256, or for none" => "correct the verifier that signed it";
     VerdictSignatureInvalid "verdict-signature-invalid" Refused "draft-ietf-rats-ear-04",
         "the verdict is not signed by a key that is pinned on this host for verdicts" => "pin the key in /etc/portcullis/trust.d, or enroll again";
     VerdictProfileUnknown "verdict-profile-unknown" Refused "draft-ietf-rats-ear-04",
@@ -104,6 +120,13 @@ codes! {
         "an earlier attestation failed, and no operator has cleared that since" => "find the cause, then 'portcullis attest --clear-failure REASON'";
     VerdictSubjectMismatch "verdict-subject-mismatch" Refused "RFC 9711 4.2.1",
         "the verdict is about another node" => "run 'portcullis enroll', then 'portcullis attest'";
+
+    VerdictPcrBankMismatch "verdict-pcr-bank-mismatch" Refused "NIST SP 800-190 4.6",
+        "the verdict is about another bank of PCRs than the node's settings name" => "set 'pcr_bank=' as attested, or attest with it";
+    VerdictPcrsIncomplete "verdict-pcrs-incomplete" Refused "NIST SP 800-190 4.6",
+        "the verdict is about fewer PCRs than the node's settings name" => "have a verdict made of all in 'pcrs=', or shorten it";
+    ClockRolledBack "clock-rolled-back" Refused "RFC 9334 10.1",
+        "the verdict would be in date only because the clock was set back since it was first seen" => "set the clock, then run 'portcullis attest'";
 
     // The live state against the verdict.
     HostRebooted "host-rebooted" Refused "RFC 9334 10",

@@ -60,7 +60,7 @@ pub fn decide(
     let now = moment.now();
     let first_seen = moment.seen.first_seen(&verdict).unwrap_or(now);
     if let Some(refusal) = Life::of(&verdict, first_seen).refusal(policy, now) {
-        return Refusals::from(refusal).into();
+        return withheld::unrenewed(refusal, &snapshot.withheld).into();
     }
     if let Err(replay) = moment.seen.note(&verdict, now) {
         return Refusals::from(replayed(request, &verdict, replay)).into();
@@ -77,6 +77,8 @@ pub fn decide(
         .into_iter()
         .collect();
     let attested = &verdict.host.pcrs;
+    let short = pcrs::uncovered(&request.node, policy.pcrs, &verdict.host);
+    refusals.extend(short);
     refusals.extend(pcrs::refusals(&request.node, attested, &live.pcrs));
     let tags = match tag::verified(policy, keys, &verdict.host, snapshot, moment) {
         Ok(tags) => tags,
@@ -166,7 +168,18 @@ fn unfit(subject: String, error: &VerdictError) -> Refusal {
             Code::VerdictSignatureInvalid,
             "a signature by a key that is pinned for verdicts",
         ),
+        VerdictDefect::Algorithm => (Code::VerdictAlgorithmRefused, "a signature by ES256"),
         VerdictDefect::Malformed => (Code::VerdictMalformed, "a readable EAR about this host"),
+        VerdictDefect::Duplicate => (Code::VerdictClaimsDuplicated, "every name once"),
+        VerdictDefect::Mixed => (Code::VerdictDialectsMixed, "the names of one draft"),
+        VerdictDefect::Unbound => (
+            Code::VerdictBindingMissing,
+            "claims that bind it to one host",
+        ),
+        VerdictDefect::Contradiction => (
+            Code::VerdictStatusContradicted,
+            "a status no better than its parts",
+        ),
         VerdictDefect::Profile => (Code::VerdictProfileUnknown, "a profile of the allow-list"),
     };
     Refusal::new(code, subject, expected, innermost(error))

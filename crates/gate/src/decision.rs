@@ -64,7 +64,7 @@ impl Permit {
     /// Whether the verdict is still fresh at `now`: the cheap check between create and start.
     ///
     /// # Errors
-    /// The refusal `verdict-expired` or, if the clock was set back, `verdict-premature`.
+    /// The refusal `verdict-expired` or, if the clock was set back, `clock-rolled-back`.
     pub fn still_fresh(&self, policy: &LaunchPolicy, now: FirstSeen) -> Result<(), Refusals> {
         let life = Life {
             iat: self.verdict_iat,

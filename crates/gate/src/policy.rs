@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_attestation::pcr::PcrSelection;
 use portcullis_attestation::trust::Claim;
 
 use crate::Requirement;
@@ -13,6 +14,8 @@ pub struct LaunchPolicy {
     pub max_verdict_age: Duration,
     /// How far the verifier's clock may run ahead of this one. Whole seconds count.
     pub clock_skew: Duration,
+    /// Bank and PCRs that a verdict must be about, at least.
+    pub pcrs: PcrSelection,
     /// Claims of the trust vector that must be affirming.
     pub required: Vec<Claim>,
     /// Whether a host whose TPM has no boot fuse starts nothing. One that has a fuse is held to it

@@ -24,7 +24,7 @@ pub const TAG_DOCUMENT_LIMIT_BYTES: usize = 64 * 1024;
 pub struct Snapshot {
     /// The freshest verdict about this host, a JWT.
     pub verdict: Option<String>,
-    /// Why there is no verdict, in the agent's words; empty if there is one.
+    /// Why there is no verdict, or no newer one, in the agent's words; empty if nothing is amiss.
     pub withheld: Vec<Reason>,
     /// The asset tag's document, a compact JWS.
     pub tag_document: Option<String>,

@@ -35,42 +35,58 @@ impl Life {
     /// The wall clock says whether it is from the future. How old it is, the clock that nobody can
     /// set says too: time that has passed since the first sight is not undone by setting back.
     pub(crate) fn refusal(self, policy: &LaunchPolicy, moment: FirstSeen) -> Option<Refusal> {
-        let refuse = |code, expected, found| {
-            Some(Refusal::new(code, "verdict of this node", expected, found))
-        };
         let skew = policy.clock_skew.as_secs();
-        let now = moment.unix_s;
-        if self.iat > now.saturating_add(skew) {
-            return refuse(
+        let wall = moment.unix_s;
+        let least = self.first_seen.at_least(moment.boottime_ms);
+        // Clocks run apart a little without anybody's doing.
+        let is_set_back = least > wall.saturating_add(skew);
+        if self.iat > wall.saturating_add(skew) {
+            if is_set_back && self.iat <= least.saturating_add(skew) {
+                return Some(set_back(least, wall));
+            }
+            return Some(untimely(
                 Code::VerdictPremature,
                 format!("issued at most {skew} s ahead of this node's clock"),
-                format!("{} s ahead", self.iat.saturating_sub(now)),
-            );
+                format!("{} s ahead", self.iat.saturating_sub(wall)),
+            ));
         }
-        let now = now.max(self.first_seen.at_least(moment.boottime_ms));
+        let stale = self.stale(policy, wall.max(least))?;
+        if is_set_back && self.stale(policy, wall).is_none() {
+            return Some(set_back(least, wall));
+        }
+        Some(stale)
+    }
+
+    /// Why it is too old at `now`, in seconds since 1970; `None` if it is not.
+    fn stale(self, policy: &LaunchPolicy, now: u64) -> Option<Refusal> {
+        let expired = |expected, found| Some(untimely(Code::VerdictExpired, expected, found));
         let age = now.saturating_sub(self.iat);
         let configured = policy.max_verdict_age.as_secs();
         if age > configured {
-            return refuse(
-                Code::VerdictExpired,
-                format!("at most {configured} s old ('max_verdict_age=')"),
-                format!("{age} s"),
-            );
+            let expected = format!("at most {configured} s old ('max_verdict_age=')");
+            return expired(expected, format!("{age} s"));
         }
         if let Some(limit) = self.max_age_s.filter(|limit| age > *limit) {
-            return refuse(
-                Code::VerdictExpired,
-                format!("at most {limit} s old, as its issuer asks"),
-                format!("{age} s"),
-            );
+            let expected = format!("at most {limit} s old, as its issuer asks");
+            return expired(expected, format!("{age} s"));
         }
         if self.exp <= now {
-            return refuse(
-                Code::VerdictExpired,
-                "an end ('exp') in the future".to_owned(),
-                format!("{} s past it", now.saturating_sub(self.exp)),
-            );
+            let found = format!("{} s past it", now.saturating_sub(self.exp));
+            return expired("an end ('exp') in the future".to_owned(), found);
         }
         None
     }
+}
+
+fn untimely(code: Code, expected: String, found: String) -> Refusal {
+    Refusal::new(code, "verdict of this node", expected, found)
+}
+
+fn set_back(least: u64, wall: u64) -> Refusal {
+    Refusal::new(
+        Code::ClockRolledBack,
+        "clock of this node",
+        format!("{least} or later, by the time since the verdict was first seen"),
+        format!("{wall}"),
+    )
 }

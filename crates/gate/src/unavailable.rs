@@ -28,6 +28,13 @@ pub enum Unavailable {
         /// How long the TPM was given.
         deadline: Duration,
     },
+    /// The TPM, or the agent's other work with it, had the launch wait until the deadline.
+    TpmBusy {
+        /// How long the TPM was given.
+        deadline: Duration,
+        /// The agent's words.
+        reason: String,
+    },
     /// The agent cannot open the TPM.
     TpmUnreachable {
         /// The agent's words.
@@ -35,6 +42,11 @@ pub enum Unavailable {
     },
     /// The TPM answered with an error.
     TpmFailed {
+        /// The agent's words.
+        reason: String,
+    },
+    /// The TPM's answer cannot be read.
+    TpmAnswerMalformed {
         /// The agent's words.
         reason: String,
     },
@@ -73,6 +85,12 @@ impl Unavailable {
                 format!("an answer within {} ms", deadline.as_millis()),
                 "none",
             ),
+            Self::TpmBusy { deadline, reason } => Refusal::new(
+                Code::TpmBusy,
+                "TPM of this node",
+                format!("an answer within {} ms", deadline.as_millis()),
+                quote(reason),
+            ),
             Self::TpmUnreachable { reason } => Refusal::new(
                 Code::TpmUnreachable,
                 "TPM of this node",
@@ -83,6 +101,12 @@ impl Unavailable {
                 Code::TpmError,
                 "TPM of this node",
                 "a live reading",
+                quote(reason),
+            ),
+            Self::TpmAnswerMalformed { reason } => Refusal::new(
+                Code::TpmAnswerMalformed,
+                "TPM of this node",
+                "a whole answer",
                 quote(reason),
             ),
             Self::AnswerMalformed { reason } => Refusal::new(

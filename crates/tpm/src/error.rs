@@ -6,15 +6,19 @@ use portcullis_attestation::pcr::{HashAlg, PcrIndex};
 
 use crate::response_code::ResponseCode;
 
-/// The three ways in which a TPM fails a caller; relying parties report them apart.
+/// The ways in which a TPM fails a caller; relying parties report them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No answer by the deadline. Worth a retry.
     Timeout,
+    /// The TPM asked to be asked again until the deadline. Worth a retry.
+    Busy,
     /// The TPM cannot be reached at all. Worth a retry once it is back.
     Unreachable,
-    /// The TPM, or the software before it, answered with an error or with nonsense.
+    /// The TPM, or the software before it, answered with an error.
     Failed,
+    /// The TPM answered, and the answer cannot be read.
+    Garbled,
 }
 
 /// An operation on the TPM that failed.
@@ -28,6 +32,17 @@ pub enum TpmError {
         command: &'static str,
         /// The whole time that was given, in milliseconds.
         patience_ms: u64,
+    },
+    /// The TPM did not take the command, and said to send it again, until the deadline had passed.
+    /// Worth a retry.
+    #[error("cannot run {command} within {patience_ms} ms: the TPM answers {code}")]
+    Busy {
+        /// Name of the TPM command.
+        command: &'static str,
+        /// The whole time that was given, in milliseconds.
+        patience_ms: u64,
+        /// Its last answer.
+        code: ResponseCode,
     },
     /// The device or socket cannot be opened, or broke twice. Worth a retry.
     #[error("cannot reach the TPM at '{tcti}'")]
@@ -122,16 +137,17 @@ pub enum TpmError {
 // === impl TpmError ===
 
 impl TpmError {
-    /// Which of the three ways of failing it is.
+    /// Which way of failing it is.
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
             Self::Timeout { .. } => Failure::Timeout,
+            Self::Busy { .. } => Failure::Busy,
             Self::Reach { .. } => Failure::Unreachable,
+            Self::Decode { .. } => Failure::Garbled,
             Self::Run { code, .. } if code.is_transport() => Failure::Unreachable,
             Self::Run { .. }
             | Self::Stack { .. }
-            | Self::Decode { .. }
             | Self::Encode { .. }
             | Self::ReadPcr { .. }
             | Self::ReadPcrsAtOnce { .. }
@@ -151,11 +167,20 @@ impl TpmError {
         }
     }
 
+    /// Whether the TPM has no session left: others hold them all.
+    #[must_use]
+    pub fn is_out_of_sessions(&self) -> bool {
+        match self {
+            Self::Run { code, .. } => code.is_out_of_sessions(),
+            _ => false,
+        }
+    }
+
     /// The code that the TPM answered with, if it answered.
     #[must_use]
     pub fn response_code(&self) -> Option<ResponseCode> {
         match self {
-            Self::Run { code, .. } => Some(*code),
+            Self::Run { code, .. } | Self::Busy { code, .. } => Some(*code),
             Self::Timeout { .. }
             | Self::Reach { .. }
             | Self::Stack { .. }

@@ -87,6 +87,15 @@ impl ResponseCode {
         }
     }
 
+    /// Whether no session can be opened: no memory for one (TPM_RC_SESSION_MEMORY), or no handle
+    /// (TPM_RC_SESSION_HANDLES).
+    pub(crate) fn is_out_of_sessions(self) -> bool {
+        matches!(
+            self.base(),
+            Some(TpmRcBase::SessionMemory | TpmRcBase::SessionHandles)
+        )
+    }
+
     fn base(self) -> Option<TpmRcBase> {
         TpmRc::try_from(self.0).map(|code| code.base()).ok()
     }
@@ -160,6 +169,17 @@ mod tests {
                 !ResponseCode::new(code).is_policy_refusal(command),
                 "{code:x}"
             );
+        }
+    }
+
+    #[test]
+    fn knows_a_tpm_without_sessions() {
+        for code in [0x903, 0x905] {
+            assert!(ResponseCode::new(code).is_out_of_sessions(), "{code:x}");
+        }
+        // TPM_RC_OBJECT_MEMORY, TPM_RC_CONTEXT_GAP, and a number of another layer.
+        for code in [0x902, 0x901, 0x000b_0903] {
+            assert!(!ResponseCode::new(code).is_out_of_sessions(), "{code:x}");
         }
     }
 

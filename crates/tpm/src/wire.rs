@@ -121,8 +121,15 @@ impl Wire {
         command: &Command,
         deadline: &Deadline,
     ) -> Result<&[u8], TpmError> {
+        let mut asked_again = None;
         loop {
-            self.exchange(command, deadline)?;
+            match (self.exchange(command, deadline), asked_again) {
+                (Ok(()), _) => {}
+                (Err(TpmError::Timeout { .. }), Some(code)) => {
+                    return Err(busy(command, deadline, code));
+                }
+                (Err(error), _) => return Err(error),
+            }
             // Read before any decoding: the codec does not know the codes of a resource manager.
             let code = response_code(&self.answer);
             if code == ResponseCode::SUCCESS {
@@ -134,9 +141,10 @@ impl Wire {
                     code,
                 });
             }
+            asked_again = Some(code);
             let left = deadline
                 .remaining()
-                .ok_or_else(|| timeout(command, deadline))?;
+                .ok_or_else(|| busy(command, deadline, code))?;
             let pause = PollTimeout::try_from(left.min(RETRY_PAUSE)).unwrap_or(PollTimeout::ZERO);
             // The TPM has no event for "ask again", so this is the one place that lets time pass.
             poll(&mut [], pause).map_err(|errno| self.unreachable(errno.into()))?;
@@ -185,6 +193,14 @@ impl Wire {
             tcti: self.tcti.to_string(),
             source,
         }
+    }
+}
+
+fn busy(command: &Command, deadline: &Deadline, code: ResponseCode) -> TpmError {
+    TpmError::Busy {
+        command: command.name,
+        patience_ms: deadline.patience_ms(),
+        code,
     }
 }
 

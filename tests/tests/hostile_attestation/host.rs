@@ -1,6 +1,5 @@
 //! Cases in which the host is no longer what it was when it was attested.
 
-use portcullis_tests::carrier::Carrier;
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::refusal::Refusal;
 use portcullis_tests::swtpm::PowerCycle;
@@ -67,12 +66,11 @@ fn of_an_earlier_boot(scene: &mut Scene) -> Outcome<Refusal> {
 /// A launch has seen the verdict of a new run; then the carrier serves that of the run before.
 fn of_an_earlier_run(scene: &mut Scene) -> Outcome<Refusal> {
     let before = genuine_token(scene)?;
-    // The agent makes its socket itself, so the carrier lets it have its place meanwhile.
-    drop(scene.carrier.take());
-    scene.node.stop_agent()?;
-    scene.node.start_agent()?;
-    scene.node.attest()?;
-    scene.carrier = Some(Carrier::start()?);
+    scene.without_carrier(|node| {
+        node.stop_agent()?;
+        node.start_agent()?;
+        node.attest()
+    })?;
     scene.node.starts()?;
     serve(scene, before)
 }

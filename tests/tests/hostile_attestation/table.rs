@@ -9,7 +9,7 @@ use portcullis_tests::world::{World, measured};
 use super::forgery::Forger;
 
 /// One hostile case.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     /// What is done, as `docs/threat-model.md` would put it.
     pub(crate) name: &'static str,
@@ -114,6 +114,15 @@ impl Scene {
         self.carrier
             .as_ref()
             .ok_or_else(|| Failure::new("no carrier"))
+    }
+
+    /// Does something during which the agent makes its socket anew, so that the carrier has to let
+    /// it have its place.
+    pub(crate) fn without_carrier(&mut self, act: impl FnOnce(&mut Node) -> Outcome) -> Outcome {
+        drop(self.carrier.take());
+        let outcome = act(&mut self.node);
+        self.carrier = Some(Carrier::start()?);
+        outcome
     }
 
     fn honest(&self) {

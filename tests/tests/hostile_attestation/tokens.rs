@@ -10,11 +10,14 @@ use portcullis_tests::refusal::Refusal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::clock;
 use super::forgery::payload;
 use super::table::{Case, Scene, nothing};
 
 /// The agent's socket.
 const SOCKET: &str = "/run/portcullis/agent.sock";
+/// A PCR that the settings name.
+const PCR: u32 = 11;
 /// Some user who is not root.
 const STRANGER: u32 = 65534;
 
@@ -44,7 +47,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "verdict with algorithm 'none'",
-        expected: "refused [verdict-signature-invalid]",
+        expected: "refused [verdict-algorithm-refused]",
         attack: |scene| {
             let claims = genuine(scene)?;
             let token = scene.forger.unsigned(&claims)?;
@@ -54,7 +57,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "verdict with algorithm 'HS256'",
-        expected: "refused [verdict-signature-invalid]",
+        expected: "refused [verdict-algorithm-refused]",
         attack: |scene| {
             let claims = genuine(scene)?;
             let token = scene.forger.sign_text("HS256", &claims.to_string())?;
@@ -64,7 +67,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "both dialects of EAR mixed",
-        expected: "refused [verdict-malformed]",
+        expected: "refused [verdict-dialects-mixed]",
         attack: |scene| {
             let mut claims = genuine(scene)?;
             claims["submods"]["host"]["ear.status"] = json!("affirming");
@@ -74,7 +77,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "a claim that is there twice",
-        expected: "refused [verdict-malformed]",
+        expected: "refused [verdict-claims-duplicated]",
         attack: |scene| {
             let claims = genuine(scene)?.to_string();
             let twice = claims.replacen(
@@ -113,8 +116,20 @@ pub(crate) const CASES: &[Case] = &[
         mend: nothing,
     },
     Case {
+        name: "verdict without the claim that binds it to one boot",
+        expected: "refused [verdict-binding-missing]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            if let Some(members) = attester(&mut claims).as_object_mut() {
+                members.remove("bootseed");
+            }
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
         name: "verdict whose status is better than its vector",
-        expected: "refused [verdict-malformed]",
+        expected: "refused [verdict-status-contradicted]",
         attack: |scene| {
             let mut claims = genuine(scene)?;
             claims["submods"]["host"]["ear_trustworthiness_vector"]["executables"] = json!(96);
@@ -135,10 +150,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "PCR bank switched",
-        expected: "refused [pcr-selection-mismatch]",
+        expected: "refused [verdict-pcr-bank-mismatch]",
         attack: |scene| {
             let mut claims = genuine(scene)?;
-            let attester = &mut claims["submods"]["host"]["ear_attester_claims"];
+            let attester = attester(&mut claims);
             attester["pcr_bank"] = json!("sha384");
             // Without the values: of a bank's digest, its length does not tell the bank.
             attester
@@ -149,12 +164,22 @@ pub(crate) const CASES: &[Case] = &[
         mend: nothing,
     },
     Case {
+        name: "PCR selection shortened by a pinned verifier",
+        expected: "refused [verdict-pcrs-incomplete]",
+        attack: |scene| {
+            let mut claims = genuine(scene)?;
+            leave_out(attester(&mut claims), PCR)?;
+            forge(scene, &claims)
+        },
+        mend: nothing,
+    },
+    Case {
         name: "PCR selection of the live reading shortened",
         expected: "refused [pcr-selection-mismatch]",
         attack: |scene| {
             tampered(scene, |reply| {
                 if let Some(pcrs) = reply["live"]["pcrs"].as_array_mut() {
-                    pcrs.retain(|pcr| pcr["index"] != 11);
+                    pcrs.retain(|pcr| pcr["index"] != PCR);
                 }
             })
         },
@@ -194,7 +219,36 @@ pub(crate) const CASES: &[Case] = &[
         },
         mend: nothing,
     },
+    // The last one, because its verdict is newer than all that the others show.
+    Case {
+        name: "clock set back",
+        expected: "refused [clock-rolled-back]",
+        attack: clock::set_back,
+        mend: nothing,
+    },
 ];
+
+fn attester(claims: &mut Value) -> &mut Value {
+    &mut claims["submods"]["host"]["ear_attester_claims"]
+}
+
+/// Says of all PCRs but `pcr` what was said before.
+fn leave_out(attester: &mut Value, pcr: u32) -> Outcome {
+    let malformed = || Failure::new("no PCRs in the verdict");
+    let selection = attester["pcr_selection"].as_array_mut();
+    let selection = selection.ok_or_else(malformed)?;
+    selection.retain(|index| *index != pcr);
+    let selection = selection.clone();
+    let values = attester["pcrs"].as_object_mut().ok_or_else(malformed)?;
+    values.remove(&pcr.to_string()).ok_or_else(malformed)?;
+    let mut all = Vec::new();
+    for index in selection {
+        let value = values[&index.to_string()].as_str().and_then(hex::decode);
+        all.extend(value.ok_or_else(malformed)?);
+    }
+    attester["pcr_digest"] = json!(hex::encode(&Sha256::digest(all)));
+    Ok(())
+}
 
 /// The claims of the host's present verdict.
 pub(crate) fn genuine(scene: &Scene) -> Outcome<Value> {
@@ -217,7 +271,7 @@ pub(crate) fn serve(scene: &mut Scene, token: String) -> Outcome<Refusal> {
 
 /// Puts `token` in the verdict's place, and its hash where the boot fuse would hold it: who carries the
 /// live reading can lie about that, too.
-fn show(reply: &mut Value, token: &str) {
+pub(crate) fn show(reply: &mut Value, token: &str) {
     reply["verdict"] = json!(token);
     if reply["live"]["boot_fuse"].is_string() {
         reply["live"]["boot_fuse"] = json!(hex::encode(&Sha256::digest(token.as_bytes())));
@@ -259,7 +313,7 @@ fn claim_changed(scene: &mut Scene) -> Outcome<Refusal> {
     serve(scene, parts.join("."))
 }
 
-fn now_s() -> Outcome<u64> {
+pub(crate) fn now_s() -> Outcome<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     Ok(now.doing("read the clock")?.as_secs())
 }

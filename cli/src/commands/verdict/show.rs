@@ -45,8 +45,13 @@ pub(crate) fn run(arguments: &ShowArguments) -> Result<Report, Failure> {
     let token = files::read_text(&path)?;
     let keys = documents::verifying_keys(&arguments.key)?;
     let verdict = verdict::verify(&token, &keys).map_err(|error| match error.defect() {
-        VerdictDefect::Signature => Failure::refused(error),
-        VerdictDefect::Malformed | VerdictDefect::Profile => Failure::usage(error),
+        VerdictDefect::Signature | VerdictDefect::Algorithm => Failure::refused(error),
+        VerdictDefect::Malformed
+        | VerdictDefect::Duplicate
+        | VerdictDefect::Mixed
+        | VerdictDefect::Unbound
+        | VerdictDefect::Contradiction
+        | VerdictDefect::Profile => Failure::usage(error),
     })?;
     let now = clock::now_unix_s();
     let claims = Unverified::parse(&token, Typ::Verdict)

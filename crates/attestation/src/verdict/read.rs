@@ -104,7 +104,10 @@ fn host(dialect: Dialect, part: &Claims<'_>) -> Result<HostVerdict, VerdictError
         });
     }
     let (status, vector) = appraisal(names, part)?;
-    let attester = part.object(names.attester_claims)?;
+    let bound = bindings(names, part).map_err(|error| match error {
+        ClaimError::Missing { .. } => VerdictError::Unbound(error),
+        ClaimError::Malformed { .. } => VerdictError::Claim(error),
+    })?;
     let verifier = part.object(names.verifier_claims)?;
     Ok(HostVerdict {
         status,
@@ -114,17 +117,14 @@ fn host(dialect: Dialect, part: &Claims<'_>) -> Result<HostVerdict, VerdictError
                 read_policies(dialect, value)
             })?
             .unwrap_or_default(),
-        ueid: attester.required("ueid", "a ueid", |value| Ueid::parse(value.as_str()?))?,
-        reset_count: attester.unsigned_32("bootcount")?,
-        restart_count: attester.unsigned_32("tpm_restart_count")?,
-        clock_ms: attester.optional("tpm_clock", "a whole number", Value::as_u64)?,
-        boot_seed: attester.required("bootseed", "32 bytes in base64url", |value| {
-            let text = value.as_str()?;
-            base64url::decode_array::<32>(text).map(|_| text.to_owned())
-        })?,
-        ak_name: attester.required("tpm_ak_name", "a TPM name in hexadecimal", read_name)?,
-        pcrs: pcrs(&attester)?,
-        tag: tag_pin(&attester)?,
+        ueid: bound.ueid,
+        reset_count: bound.reset_count,
+        restart_count: bound.restart_count,
+        clock_ms: bound.clock_ms,
+        boot_seed: bound.boot_seed,
+        ak_name: bound.ak_name,
+        pcrs: bound.pcrs,
+        tag: bound.tag,
         node_name: verifier
             .optional("node_name", "a text", Value::as_str)?
             .map(str::to_owned),
@@ -137,6 +137,35 @@ fn host(dialect: Dialect, part: &Claims<'_>) -> Result<HostVerdict, VerdictError
             .optional("boot_state", "a text", Value::as_str)?
             .map(str::to_owned),
         latched: latched(&verifier)?,
+    })
+}
+
+/// What ties a verdict to one TPM in one boot, to what it had measured, and to its tag.
+struct Bindings {
+    ueid: Ueid,
+    reset_count: u32,
+    restart_count: u32,
+    clock_ms: Option<u64>,
+    boot_seed: String,
+    ak_name: TpmName,
+    pcrs: PcrClaim,
+    tag: Option<TagPin>,
+}
+
+fn bindings(names: Names, part: &Claims<'_>) -> Result<Bindings, ClaimError> {
+    let attester = part.object(names.attester_claims)?;
+    Ok(Bindings {
+        ueid: attester.required("ueid", "a ueid", |value| Ueid::parse(value.as_str()?))?,
+        reset_count: attester.unsigned_32("bootcount")?,
+        restart_count: attester.unsigned_32("tpm_restart_count")?,
+        clock_ms: attester.optional("tpm_clock", "a whole number", Value::as_u64)?,
+        boot_seed: attester.required("bootseed", "32 bytes in base64url", |value| {
+            let text = value.as_str()?;
+            base64url::decode_array::<32>(text).map(|_| text.to_owned())
+        })?,
+        ak_name: attester.required("tpm_ak_name", "a TPM name in hexadecimal", read_name)?,
+        pcrs: pcrs(&attester)?,
+        tag: tag_pin(&attester)?,
     })
 }
 

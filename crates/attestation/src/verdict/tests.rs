@@ -3,12 +3,14 @@ use crate::appraisal::{self, AppraisalPolicy};
 use crate::boot_id::BootId;
 use crate::fakes::{BOOT_ID, FakeKey, FakeTpm};
 use crate::jwk::KeyUse;
+use crate::jws::Signer as _;
 use crate::nonce::Nonce;
 use crate::reference::{BootState, Endorsement, Reference, ReferenceValues};
 use crate::tag::{self, AssetTag};
 use crate::{base64url, hex};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use std::sync::LazyLock;
 
 mod statuses;
@@ -252,7 +254,7 @@ fn a_verdict_that_mixes_dialects_is_refused() {
             matches!(refused, VerdictError::Mixed { .. }),
             "{pointer}: {refused}"
         );
-        assert_eq!(refused.defect(), VerdictDefect::Malformed);
+        assert_eq!(refused.defect(), VerdictDefect::Mixed);
     }
 }
 
@@ -298,6 +300,33 @@ fn only_a_pinned_verdict_key_counts() {
 }
 
 #[test]
+fn another_algorithm_and_a_name_given_twice_are_told_apart() {
+    let mut key = FakeKey::new(2);
+    let keys = key.pinned(KeyUse::Verdict);
+    let kid = key.public_key().kid().to_string();
+    let mut defect = |header: String, payload: &str| {
+        let encode = |text: &str| base64url::encode(text.as_bytes());
+        let head = format!("{}.{}", encode(&header), encode(payload));
+        let digest = sha2::Sha256::digest(head.as_bytes()).into();
+        let signature = key.sign_digest(&digest).expect("signs");
+        let token = format!("{head}.{}", base64url::encode(&signature));
+        verify(&token, &keys).map_err(|error| error.defect())
+    };
+    let header = |alg| format!(r#"{{"alg":"{alg}","typ":"JWT","kid":"{kid}"}}"#);
+    let payload = payload().to_string();
+    defect(header("ES256"), &payload).expect("nothing is wrong");
+    for alg in ["none", "None", "", "HS256", "ES384"] {
+        let found = defect(header(alg), &payload);
+        assert_eq!(found, Err(VerdictDefect::Algorithm), "{alg}");
+    }
+    let twice = payload.replacen("\"iat\":", "\"iat\":1,\"iat\":", 1);
+    let found = defect(header("ES256"), &twice);
+    assert_eq!(found, Err(VerdictDefect::Duplicate));
+    let twice = header("ES256").replacen('{', r#"{"alg":"ES256","#, 1);
+    assert_eq!(defect(twice, &payload), Err(VerdictDefect::Duplicate));
+}
+
+#[test]
 fn a_tag_document_is_no_verdict_even_under_one_key() {
     let mut key = FakeKey::new(2);
     let token = jws::sign(Typ::Tag, &payload(), &mut key).expect("signs");
@@ -323,8 +352,14 @@ fn each_binding_is_required() {
     ] {
         let refused = with(&format!("{ATTESTER}/{claim}"), Value::Null).expect_err("missing");
         let claim = format!("/host/ear_attester_claims/{claim}");
-        assert_eq!(refused, VerdictError::Claim(ClaimError::Missing { claim }));
+        assert_eq!(
+            refused,
+            VerdictError::Unbound(ClaimError::Missing { claim })
+        );
+        assert_eq!(refused.defect(), VerdictDefect::Unbound);
     }
+    let refused = with(ATTESTER, Value::Null).expect_err("missing");
+    assert_eq!(refused.defect(), VerdictDefect::Unbound);
     for pointer in [
         "/iss",
         "/iat",
@@ -337,7 +372,6 @@ fn each_binding_is_required() {
         "/submods/host/eat_profile",
         "/submods/host/ear_status",
         "/submods/host/ear_trustworthiness_vector",
-        ATTESTER,
         VERIFIER,
         "/submods/host/ear_verifier_claims/seq",
     ] {

@@ -1,11 +1,47 @@
 //! Whether the PCRs still hold what was attested.
 
 use portcullis_attestation::hex;
+use portcullis_attestation::ima;
 use portcullis_attestation::pcr::{PcrSelection, PcrValues};
 use portcullis_attestation::quarantine;
-use portcullis_attestation::verdict::PcrClaim;
+use portcullis_attestation::trust::{Claim, ClaimValue};
+use portcullis_attestation::verdict::{HostVerdict, PcrClaim};
 
 use crate::{Code, Refusal, quote};
+
+/// Why a verdict is about too little; `None` if it covers what is `demanded`.
+///
+/// Without this a verifier gone wrong could leave out the one PCR that has changed: the live values
+/// are compared with what the verdict names and with nothing else. The one that IMA extends is not
+/// asked of a verdict that speaks of what ran since boot: every program that runs moves it.
+pub(super) fn uncovered(
+    node: &str,
+    demanded: PcrSelection,
+    verdict: &HostVerdict,
+) -> Option<Refusal> {
+    let attested = verdict.pcrs.selection;
+    let appraises_runtime = matches!(
+        verdict.vector.value(Claim::Executables),
+        Some(ClaimValue::APPROVED | ClaimValue::UNRECOGNIZED_RUNTIME)
+    );
+    let demanded = PcrSelection::new(
+        demanded.bank(),
+        (demanded.iter()).filter(|pcr| !(appraises_runtime && pcr.get() == ima::PCR)),
+    );
+    let code = if attested.bank() != demanded.bank() {
+        Code::VerdictPcrBankMismatch
+    } else if attested.covers(demanded) {
+        return None;
+    } else {
+        Code::VerdictPcrsIncomplete
+    };
+    Some(Refusal::new(
+        code,
+        format!("verdict of node {}", quote(node)),
+        format!("{} at least", described(demanded)),
+        described(attested),
+    ))
+}
 
 /// Compares the live values with the verdict's, and names each PCR that differs.
 pub(super) fn refusals(node: &str, attested: &PcrClaim, live: &PcrValues) -> Vec<Refusal> {

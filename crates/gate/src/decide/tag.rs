@@ -33,27 +33,11 @@ pub(super) fn verified(
     moment: &Moment,
 ) -> Result<Tags, Refusal> {
     let document = snapshot.tag_document.as_deref();
-    if let Some(refusal) = slot_refusal(verdict.tag.as_ref(), snapshot.live.tag.as_ref()) {
-        return Err(refusal);
-    }
-    let (pin, slot, document) = match (&verdict.tag, &snapshot.live.tag, document) {
-        (Some(pin), Some(slot), Some(document)) => (pin, slot, document),
-        (Some(_), _, None) => {
-            return Err(missing(
-                "asset tag".to_owned(),
-                "its document with the agent",
-                "none",
-            ));
-        }
-        (_, _, None) => return Ok(Tags::Absent),
-        (_, _, Some(_)) => {
-            let expected = "the digest of the tag document that the agent holds";
-            return Err(missing(nv(NV_INDEX), expected, "not defined"));
-        }
-    };
-    bound(slot, document)?;
-    let asset_tag = tag::verify(document, keys).map_err(|error| unfit(&error))?;
-    if asset_tag.subject != verdict.ueid {
+    let signed = document.map(|document| tag::verify(document, keys));
+    // An authority's own word about another TPM says more than that nothing here fits it.
+    if let Some(Ok(asset_tag)) = &signed
+        && asset_tag.subject != verdict.ueid
+    {
         return Err(Refusal::new(
             Code::AssetTagSubjectMismatch,
             "tag document",
@@ -61,6 +45,27 @@ pub(super) fn verified(
             asset_tag.subject.as_str(),
         ));
     }
+    if let Some(refusal) = slot_refusal(verdict.tag.as_ref(), snapshot.live.tag.as_ref()) {
+        return Err(refusal);
+    }
+    let (pin, slot, document, signed) =
+        match (&verdict.tag, &snapshot.live.tag, document.zip(signed)) {
+            (Some(pin), Some(slot), Some((document, signed))) => (pin, slot, document, signed),
+            (Some(_), _, None) => {
+                return Err(missing(
+                    "asset tag".to_owned(),
+                    "its document with the agent",
+                    "none",
+                ));
+            }
+            (_, _, None) => return Ok(Tags::Absent),
+            (_, _, Some(_)) => {
+                let expected = "the digest of the tag document that the agent holds";
+                return Err(missing(nv(NV_INDEX), expected, "not defined"));
+            }
+        };
+    bound(slot, document)?;
+    let asset_tag = signed.map_err(|error| unfit(&error))?;
     if asset_tag.counter != pin.counter {
         return Err(Refusal::new(
             Code::AssetTagReplayed,

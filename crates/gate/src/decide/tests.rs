@@ -9,7 +9,7 @@ use portcullis_attestation::clock::ClockInfo;
 use portcullis_attestation::jwk::{KeyUse, TrustedKey, TrustedKeys};
 use portcullis_attestation::jws::{self, Signer as _, Typ};
 use portcullis_attestation::nonce::Nonce;
-use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrValues};
+use portcullis_attestation::pcr::{HashAlg, PcrIndex, PcrSelection, PcrValues};
 use portcullis_attestation::software_key::SoftwareKey;
 use portcullis_attestation::tag::{self, AssetTag};
 use portcullis_attestation::tpm_name::TpmName;
@@ -173,6 +173,7 @@ fn launch_with(tag: Option<AssetTag>) -> Launch {
         policy: LaunchPolicy {
             max_verdict_age: Duration::from_secs(600),
             clock_skew: Duration::from_secs(5),
+            pcrs: pcrs.selection(),
             required: vec![Claim::Executables, Claim::Hardware],
             boot_fuse: false,
             require_tags: Requirement::default(),
@@ -272,6 +273,11 @@ impl Launch {
         self.attester()["tag_digest_sha384"] = json!(portcullis_attestation::hex::encode(&digest));
         self.slot().contents = digest.to_vec();
         self.snapshot.tag_document = Some(document);
+    }
+
+    /// Has the settings name these PCRs.
+    fn demand(&mut self, bank: HashAlg, pcrs: &[u8]) {
+        self.policy.pcrs = PcrSelection::new(bank, pcrs.iter().map(|index| pcr(*index)));
     }
 
     fn slot(&mut self) -> &mut TagSlot {

@@ -16,6 +16,7 @@ pub(super) fn refusals(node: &str, reasons: &[Reason]) -> Option<Refusals> {
     let mut refusals: Vec<Refusal> = reasons.iter().filter_map(refusal).collect();
     let heads = [
         Code::HostQuarantined,
+        Code::TpmSessionsExhausted,
         Code::VerdictWithheld,
         Code::HostRebooted,
         Code::HostResumed,
@@ -35,6 +36,22 @@ pub(super) fn refusals(node: &str, reasons: &[Reason]) -> Option<Refusals> {
     };
     refusals.insert(0, head);
     Refusals::from_vec(refusals)
+}
+
+/// What to say of a verdict that is out of date while the agent cannot have a newer one signed: the
+/// cause first, because attesting again does not help before it is gone.
+pub(super) fn unrenewed(stale: Refusal, reasons: &[Reason]) -> Refusals {
+    let cause = reasons
+        .iter()
+        .filter_map(refusal)
+        .find(|cause| cause.code == Code::TpmSessionsExhausted)
+        .filter(|_| stale.code == Code::VerdictExpired);
+    let Some(cause) = cause else {
+        return stale.into();
+    };
+    let mut refusals = Refusals::from(cause);
+    refusals.push(stale);
+    refusals
 }
 
 /// The reason as a refusal; `None` if a newer agent gave it a code that is not known here.

@@ -14,7 +14,7 @@ fn no_status_is_better_than_its_parts() {
     ] {
         let refused = with(vector, worse).expect_err("affirming over a worse vector");
         assert!(matches!(&refused, VerdictError::Contradiction { part, .. } if part == "host"));
-        assert_eq!(refused.defect(), VerdictDefect::Malformed);
+        assert_eq!(refused.defect(), VerdictDefect::Contradiction);
     }
     let refused = with("/submods/host/ear_status", json!("warning")).expect_err("overall better");
     assert!(matches!(&refused, VerdictError::Contradiction { part, .. } if part == "ear"));

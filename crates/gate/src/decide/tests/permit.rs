@@ -138,7 +138,7 @@ fn a_permit_stays_fresh_as_long_as_its_verdict() {
         boottime_ms: BOOTTIME_MS,
     };
     for (now, code) in [
-        (ISSUED - 6, Some(Code::VerdictPremature)),
+        (ISSUED - 6, Some(Code::ClockRolledBack)),
         (ISSUED - 5, None),
         (ISSUED + 599, None),
         (ISSUED + 600, Some(Code::VerdictExpired)),
@@ -166,7 +166,7 @@ fn a_permit_stays_fresh_as_long_as_its_verdict() {
 fn setting_the_clock_back_does_not_make_a_permit_fresh_again() {
     let mut launch = launch();
     let permit = permit(launch.decide());
-    for (passed_s, code) in [(583, None), (584, Some(Code::VerdictExpired))] {
+    for (passed_s, code) in [(583, None), (584, Some(Code::ClockRolledBack))] {
         let set_back = crate::FirstSeen {
             unix_s: ISSUED,
             boottime_ms: BOOTTIME_MS + passed_s * 1000,

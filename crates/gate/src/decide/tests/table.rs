@@ -1,5 +1,8 @@
 //! One case at least for each code that a snapshot can lead to.
 
+use portcullis_attestation::base64url;
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 mod host;
@@ -40,12 +43,19 @@ fn every_defect_is_refused_with_its_own_code() {
 
 #[test]
 fn every_code_about_verdict_host_and_tag_has_a_case() {
-    // Provoked in `carriers.rs`, because there is no verdict to spoil.
-    let elsewhere = [Code::VerdictMissing, Code::VerdictWithheld];
+    // Provoked in `carriers.rs`, because there is no verdict to spoil, or below, because what is
+    // spoilt is not the claims.
+    let elsewhere = [
+        Code::VerdictMissing,
+        Code::VerdictWithheld,
+        Code::VerdictAlgorithmRefused,
+        Code::VerdictClaimsDuplicated,
+    ];
     for code in Code::ALL {
         let name = code.as_str();
         let decided = [
             "verdict-",
+            "clock-",
             "host-re",
             "host-quarantined",
             "boot-fuse-",
@@ -72,6 +82,62 @@ fn a_token_that_is_no_token_is_malformed() {
             Code::VerdictMalformed,
             "{token:.20}"
         );
+    }
+}
+
+#[test]
+fn another_algorithm_and_a_claim_given_twice_have_codes_of_their_own() {
+    let mut launch = launch();
+    let kid = launch.signer.public_key().kid().to_string();
+    let once = launch.claims.to_string();
+    let twice = once.replacen("\"iat\":", "\"iat\":1,\"iat\":", 1);
+    for (alg, payload, code, found) in [
+        ("none", &once, Code::VerdictAlgorithmRefused, "'none'"),
+        ("HS256", &once, Code::VerdictAlgorithmRefused, "'HS256'"),
+        (
+            "ES256",
+            &twice,
+            Code::VerdictClaimsDuplicated,
+            "'iat' twice",
+        ),
+    ] {
+        let header = format!(r#"{{"alg":"{alg}","typ":"JWT","kid":"{kid}"}}"#);
+        let encode = |text: &str| base64url::encode(text.as_bytes());
+        let head = format!("{}.{}", encode(&header), encode(payload));
+        let digest = Sha256::digest(head.as_bytes()).into();
+        let signature = launch.signer.sign_digest(&digest).expect("signed");
+        let token = format!("{head}.{}", base64url::encode(&signature));
+        launch.snapshot.verdict = Some(token);
+        let refusal = reason(launch.decide_as_is());
+        assert_eq!(refusal.code, code, "{refusal}");
+        assert!(refusal.found.contains(found), "{refusal}");
+    }
+}
+
+/// IMA moves PCR 10 with every program; a verdict that speaks of these need not pin it.
+#[test]
+fn pcr_10_may_be_missing_where_what_ran_since_boot_was_appraised() {
+    for (executables, permitted) in [(3, false), (2, true)] {
+        let mut launch = launch();
+        launch.demand(HashAlg::Sha256, &[0, 4, 7, 10, 14]);
+        launch.vector()["executables"] = json!(executables);
+        match launch.decide() {
+            Decision::Permitted(_) => assert!(permitted, "{executables}"),
+            decision => {
+                assert_eq!(reason(decision).code, Code::VerdictPcrsIncomplete);
+                assert!(!permitted, "{executables}");
+            }
+        }
+    }
+}
+
+/// The live reading is compared with what the verdict names, so that must be enough.
+#[test]
+fn a_verdict_about_more_than_is_asked_for_will_do() {
+    for pcrs in [&[0][..], &[0, 4, 7, 14]] {
+        let mut launch = launch();
+        launch.demand(HashAlg::Sha256, pcrs);
+        assert!(matches!(launch.decide(), Decision::Permitted(_)));
     }
 }
 

@@ -87,6 +87,31 @@ fn quarantine_comes_first_among_registers_that_changed() {
 }
 
 #[test]
+fn what_keeps_an_old_verdict_from_being_renewed_comes_first() {
+    let sessions = || reason_of("tpm-sessions-exhausted", "verdict key in the TPM");
+    let mut launch = launch();
+    launch.snapshot.withheld = vec![reason_of("pcr-mismatch", "PCR 7 (sha256)"), sessions()];
+    assert!(matches!(launch.decide(), Decision::Permitted(_)));
+    launch.moment.unix_s = ISSUED + 601;
+    let refusals = reasons(launch.decide());
+    assert_eq!(
+        codes(&refusals),
+        [Code::TpmSessionsExhausted, Code::VerdictExpired]
+    );
+    // The agent's word explains a verdict that is too old, and no other defect of one.
+    let mut launch = super::launch();
+    launch.snapshot.withheld = vec![sessions()];
+    launch.moment.unix_s = ISSUED - 60;
+    assert_eq!(codes(&reasons(launch.decide())), [Code::VerdictPremature]);
+    launch.snapshot.verdict = None;
+    launch.snapshot.withheld = vec![sessions()];
+    assert_eq!(
+        codes(&reasons(launch.decide_as_is())),
+        [Code::TpmSessionsExhausted]
+    );
+}
+
+#[test]
 fn a_code_of_a_newer_agent_still_refuses() {
     let refusals = refused(vec![reason_of("moon-phase-wrong", "moon")]);
     assert_eq!(codes(&refusals), [Code::VerdictWithheld]);

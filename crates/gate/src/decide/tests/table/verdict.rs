@@ -7,13 +7,36 @@ pub(super) const CASES: &[Case] = &[
         "a claim is missing",
         launch,
         |it| {
+            it.claims.as_object_mut().expect("object").remove("iss");
+        },
+        Code::VerdictMalformed,
+        "cannot find claim '/iss'",
+    ),
+    (
+        "a claim that binds it to one boot is missing",
+        launch,
+        |it| {
             it.attester()
                 .as_object_mut()
                 .expect("object")
                 .remove("bootcount");
         },
-        Code::VerdictMalformed,
+        Code::VerdictBindingMissing,
         "cannot find claim",
+    ),
+    (
+        "a PCR that the settings name was left out by its verifier",
+        launch,
+        |it| it.demand(HashAlg::Sha256, &[0, 4, 7, 9, 14]),
+        Code::VerdictPcrsIncomplete,
+        "PCRs 0,4,7,14 (sha256)",
+    ),
+    (
+        "it is about another bank than the settings name",
+        launch,
+        |it| it.demand(HashAlg::Sha384, &[0]),
+        Code::VerdictPcrBankMismatch,
+        "PCRs 0,4,7,14 (sha256)",
     ),
     (
         "two spellings are mixed",
@@ -21,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         |it| {
             it.claims["ear.verifier-id"] = json!({});
         },
-        Code::VerdictMalformed,
+        Code::VerdictDialectsMixed,
         "mixes the claim names",
     ),
     (
@@ -30,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
         |it| {
             it.vector()["hardware"] = json!(96);
         },
-        Code::VerdictMalformed,
+        Code::VerdictStatusContradicted,
         "cannot accept status",
     ),
     (
@@ -128,8 +151,30 @@ pub(super) const CASES: &[Case] = &[
             it.moment.boottime_ms += 600_000;
             it.moment.unix_s = ISSUED + 1;
         },
+        Code::ClockRolledBack,
+        "1795290485",
+    ),
+    (
+        "it was first seen too long ago, and the clocks run apart a little",
+        launch,
+        |it| {
+            it.has_seen(|_| {});
+            it.moment.boottime_ms += 585_000;
+            it.moment.unix_s = NOW + 580;
+        },
         Code::VerdictExpired,
-        "616 s",
+        "601 s",
+    ),
+    (
+        "it was seen before the clock was set back to a time before its issue",
+        launch,
+        |it| {
+            it.has_seen(|_| {});
+            it.moment.boottime_ms += 1_000;
+            it.moment.unix_s = ISSUED - 3_600;
+        },
+        Code::ClockRolledBack,
+        "1795286884",
     ),
     (
         "it tells of a failure that stands",
