@@ -10,6 +10,7 @@
 //! - [`carrier`], [`tpm_proxy`], [`tpm_sessions`]: an agent under foreign control, a TPM that does
 //!   not serve.
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
+//! - [`keylime`], [`https_server`]: verifiers elsewhere.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
@@ -25,6 +26,7 @@ pub mod demo;
 pub mod failure;
 pub mod grpc;
 pub mod held;
+pub mod https_server;
 pub mod image;
 pub mod keylime;
 pub mod lying;

@@ -1,5 +1,4 @@
-//! A node whose verdicts come from elsewhere: from a real Keylime verifier through our adapter, or
-//! from an HTTPS server.
+//! A node whose verdicts come from a real Keylime verifier through our adapter.
 
 use std::fs;
 use std::process::Command;
