@@ -22,6 +22,7 @@ mod failure;
 mod files;
 mod isecl;
 mod ledger_files;
+mod manifest;
 mod paint;
 mod report;
 mod tag_audit;
