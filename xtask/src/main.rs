@@ -5,6 +5,7 @@
 //! - `cargo xtask bench`: our shim, all checks on, beside containerd's own.
 //! - `cargo xtask matrix`: the end-to-end suites on each containerd that Debian ships.
 //! - `cargo xtask vm`: the gate in a guest with a measured boot.
+//! - `cargo xtask fuzz`: whatever reads what it does not trust, under libFuzzer.
 //!
 //! Works as root, or asks sudo for the parts that need it.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ mod bench;
 mod compatibility;
 mod demo;
 mod ear;
+mod fuzz;
 mod keylime;
 mod layout;
 mod matrix;
@@ -71,6 +73,13 @@ enum Task {
     /// each boot. Logs of the last boots stay in `target/vm/boots`. A run of all scenarios with the
     /// programs as shipped writes its part of `docs/compatibility.md`.
     Vm(vm::Arguments),
+    /// Fuzz everything that reads what it does not trust, one target after another
+    ///
+    /// Builds the targets of `fuzz/` below `target/fuzz`, which takes a C++ compiler, and runs each
+    /// for a minute, from seeds that were recorded and from what earlier runs found worth keeping.
+    /// Ends with the number of executions of each; an input that makes one fail is kept in
+    /// `target/fuzz/findings`, and fails the run.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +89,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     done.unwrap_or_else(|failed| {
         screen::say(&format!("xtask: {failed}"));
