@@ -1,9 +1,11 @@
 //! A containerd of its own, with CRI, at its usual place inside a world.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::cgroup_driver::CgroupDriver;
 use crate::cri::Cri;
 use crate::daemon::Daemon;
 use crate::failure::{Doing, Failure, Outcome};
@@ -144,7 +146,7 @@ impl Containerd {
 
     /// `ctr` with `arguments`, in [`NAMESPACE`].
     #[must_use]
-    pub fn ctr(&self, arguments: &[&str]) -> Command {
+    pub fn ctr(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new("ctr");
         command.args(["--namespace", NAMESPACE]).args(arguments);
         command
@@ -155,7 +157,7 @@ impl Containerd {
     /// # Errors
     ///
     /// When it cannot be run.
-    pub fn run_ctr(&self, arguments: &[&str]) -> Outcome<Ran> {
+    pub fn run_ctr(&self, arguments: &[impl AsRef<OsStr>]) -> Outcome<Ran> {
         run::to_end(&mut self.ctr(arguments))
     }
 
@@ -226,7 +228,8 @@ fn configuration() -> String {
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.portcullis]
       runtime_type = "{PORTCULLIS}"
       pod_annotations = ["portcullis.dev/*"]
-"#,
+{driver}"#,
         pause = image::PAUSE,
+        driver = CgroupDriver::current().of_runtimes(),
     )
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use prost::Message;
 
+use crate::cgroup_driver::CgroupDriver;
 use crate::failure::{Failure, Outcome};
 use crate::grpc::{Channel, Status};
 use crate::image;
@@ -48,7 +49,10 @@ pub fn pod(namespace: &str, name: &str) -> PodSandboxConfig {
         }),
         hostname: name.to_owned(),
         log_directory: format!("/run/pod-logs/{namespace}_{name}"),
-        linux: Some(LinuxPodSandboxConfig::default()),
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: CgroupDriver::current().parent().to_owned(),
+            ..LinuxPodSandboxConfig::default()
+        }),
         ..PodSandboxConfig::default()
     }
 }

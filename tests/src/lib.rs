@@ -19,6 +19,7 @@
 pub mod added;
 pub mod bench;
 pub mod carrier;
+pub mod cgroup_driver;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

@@ -1,8 +1,10 @@
 //! What a case works on that holds for every shim: a containerd, and one runtime of it.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::cgroup_driver::{self, CgroupDriver};
 use crate::containerd::{Containerd, NAMESPACE, PORTCULLIS, RUNC};
 use crate::failure::Outcome;
 use crate::image;
@@ -110,9 +112,11 @@ impl Subject<'_> {
     /// When the case fails or something is left behind.
     pub fn ours(world: &World, binary: &str, case: fn(&Subject<'_>) -> Outcome) -> Outcome {
         let node = Node::provision(world)?;
+        let systemd = CgroupDriver::current().is_systemd();
         // Fifty records at once may take longer on a busy machine than a node allows by default.
         let settings = format!(
-            "[attestation]\nsnapshot_deadline = \"20s\"\n[runtime]\nbinary = \"{binary}\"\n"
+            "[attestation]\nsnapshot_deadline = \"20s\"\n[runtime]\nbinary = \"{binary}\"\n\
+             systemd_cgroup = {systemd}\n"
         );
         node.set("50-runtime", &settings)?;
         case(&Subject {
@@ -126,17 +130,13 @@ impl Subject<'_> {
 
     /// Arguments of `ctr` that run `command` in a container.
     #[must_use]
-    pub fn arguments<'s>(
-        &self,
-        options: &[&'s str],
-        id: &'s str,
-        command: &[&'s str],
-    ) -> Vec<&'s str> {
-        let mut arguments = vec!["run"];
-        arguments.extend_from_slice(options);
-        arguments.extend_from_slice(&["--runtime", self.runtime, image::BUSYBOX, id]);
-        arguments.extend_from_slice(command);
-        arguments
+    pub fn arguments(&self, options: &[&str], id: &str, command: &[&str]) -> Vec<String> {
+        let place = CgroupDriver::current().options(id, self.runtime == RUNC);
+        let confinement = cgroup_driver::confinement();
+        let subject = ["--runtime", self.runtime, image::BUSYBOX, id];
+        let parts = [options, confinement, &subject, command].concat();
+        let first = std::iter::once("run".to_owned()).chain(place);
+        first.chain(parts.into_iter().map(str::to_owned)).collect()
     }
 
     /// Starts a container that goes on.
@@ -166,7 +166,7 @@ impl Subject<'_> {
     /// # Errors
     ///
     /// When it fails.
-    pub fn ctr(&self, arguments: &[&str]) -> Outcome<String> {
+    pub fn ctr(&self, arguments: &[impl AsRef<OsStr>]) -> Outcome<String> {
         self.containerd.run_ctr(arguments)?.success()
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use portcullis_tests::cgroup_driver::CgroupDriver;
 use portcullis_tests::containerd::{NAMESPACE, RUNC};
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::grpc::Status;
@@ -201,18 +202,15 @@ mod case {
         tasks
             .update("one", resources.as_bytes())?
             .doing("lower the limits")?;
-        let read = |paths: [&str; 2]| {
-            let found = paths.iter().find_map(|path| fs::read_to_string(path).ok());
+        let group = CgroupDriver::current().group(NAMESPACE, "one");
+        let read = |version_1: &str, version_2: &str| {
+            let version_1 = Path::new("/sys/fs/cgroup").join(version_1);
+            let found = fs::read_to_string(version_1);
+            let found = found.or_else(|_| fs::read_to_string(group.join(version_2)));
             found.unwrap_or_default().trim().to_owned()
         };
-        let memory = read([
-            "/sys/fs/cgroup/memory/default/one/memory.limit_in_bytes",
-            "/sys/fs/cgroup/default/one/memory.max",
-        ]);
-        let pids = read([
-            "/sys/fs/cgroup/pids/default/one/pids.max",
-            "/sys/fs/cgroup/default/one/pids.max",
-        ]);
+        let memory = read("memory/default/one/memory.limit_in_bytes", "memory.max");
+        let pids = read("pids/default/one/pids.max", "pids.max");
         assert_eq!((memory.as_str(), pids.as_str()), (LIMIT, "50"));
         subject.remove("one")
     }
