@@ -126,6 +126,16 @@ impl World {
         self.scratch.join("log")
     }
 
+    /// Shows an empty folder at `at` whose file system can have its ids mapped.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or mounted.
+    pub fn mount_mappable(&self, at: &str) -> Outcome {
+        std::fs::create_dir_all(at).doing(format!("make '{at}'"))?;
+        mounts::mappable(&self.scratch, at.as_ref(), 0o755)
+    }
+
     /// Folder in memory that nobody outside sees.
     #[must_use]
     pub fn private(&self) -> PathBuf {

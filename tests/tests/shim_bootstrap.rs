@@ -490,7 +490,10 @@ mod needs_root {
                 assert_eq!(inside, servers());
                 end_servers()?;
             }
-            fs::remove_dir(&group).doing("remove the cgroup")
+            // A process that ends has no name any more before it has left its cgroup.
+            wait::until_true("the cgroup to be empty", PATIENCE, || {
+                fs::remove_dir(&group).is_ok()
+            })
         })
     }
 

@@ -98,9 +98,7 @@ mod needs_containerd {
             let volume = "/var/lib/kubelet/pods/uid-1/volumes/kubernetes.io~empty-dir/data";
             // On a filesystem whose ids can be mapped, which the world's own is not.
             let kubelet = "/var/lib/kubelet";
-            fs::create_dir_all(kubelet).doing("make the kubelet's folder")?;
-            let memory = ["-t", "tmpfs", "tmpfs", kubelet];
-            run::to_end(Command::new("mount").args(memory))?.success()?;
+            world.mount_mappable(kubelet)?;
             fs::create_dir_all(volume).doing("make a volume")?;
             fs::write(format!("{volume}/file"), "").doing("write to the volume")?;
             let before = Census::take();

@@ -1,6 +1,7 @@
 //! The mounts inside a world.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,6 +22,11 @@ const EMPTY: [(&str, u32); 7] = [
     ("/var/lib/containerd", 0o711),
     ("/var/lib/portcullis", 0o700),
 ];
+
+/// The one with root file systems, whose ids a user namespace has mapped.
+const SNAPSHOTS: &str = "/var/lib/containerd";
+/// First Linux whose file systems in memory can have their ids mapped.
+const MAPS_MEMORY: (u32, u32) = (6, 3);
 
 /// Size of each of them, so that a test can fill one.
 const SIZE: &str = "256m";
@@ -59,7 +65,11 @@ pub(super) fn build(plan: &Plan) -> Outcome {
     .doing("mount /proc")?;
     for (folder, mode) in EMPTY {
         fs::create_dir_all(folder).doing(format!("make '{folder}'"))?;
-        memory(folder.as_ref(), mode, SIZE)?;
+        if folder == SNAPSHOTS {
+            mappable(&plan.scratch, folder.as_ref(), mode)?;
+        } else {
+            memory(folder.as_ref(), mode, SIZE)?;
+        }
     }
     memory("/run".as_ref(), 0o755, SIZE)?;
     // Pods get a copy of this file; a link to the machine's resolver would lead nowhere.
@@ -84,6 +94,35 @@ pub(super) fn loopback_up() -> Outcome {
     Err(Failure::new(format!(
         "cannot bring the loopback device up: {status}"
     )))
+}
+
+/// Mounts an empty file system whose ids can be mapped: in memory if this kernel can map those, else
+/// on the disk, in `scratch`, which goes with the world.
+pub(super) fn mappable(scratch: &Path, at: &Path, mode: u32) -> Outcome {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").doing("read the release")?;
+    if version(&release) >= Some(MAPS_MEMORY) {
+        return memory(at, mode, SIZE);
+    }
+    let folder = scratch
+        .join("disk")
+        .join(at.file_name().unwrap_or_default());
+    fs::create_dir_all(&folder).doing(format!("make '{}'", folder.display()))?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(mode))
+        .doing(format!("set the mode of '{}'", folder.display()))?;
+    mount(
+        Some(&folder),
+        at,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .doing(format!("show a folder of the disk at '{}'", at.display()))
+}
+
+/// Sample: `6.1.0-50-cloud-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Mounts an empty file system in memory.
@@ -153,4 +192,16 @@ fn mount_cgroups(groups: &[cgroups::Hierarchy], shape: Shape) -> Outcome {
         .doing(format!("mount cgroups on '{}'", group.at.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAPS_MEMORY, version};
+
+    #[test]
+    fn a_release_has_two_numbers_first() {
+        assert_eq!(version("6.1.0-50-cloud-amd64\n"), Some((6, 1)));
+        assert!(version("6.18.44") >= Some(MAPS_MEMORY));
+        assert!(version("next") < Some(MAPS_MEMORY));
+    }
 }

@@ -84,7 +84,8 @@ fn add(things: &mut BTreeMap<String, String>, name: String) {
     things.insert(name.clone(), name);
 }
 
-/// Processes of this process namespace, except this one, with their names.
+/// Processes of this process namespace, except this one, with their names. A machine as a whole has
+/// threads of the kernel too, which come and go.
 fn processes(things: &mut BTreeMap<String, String>) {
     let own = std::process::id().to_string();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -93,10 +94,13 @@ fn processes(things: &mut BTreeMap<String, String>) {
             continue;
         }
         // A process changes its name when it executes a program, and a number is used again.
-        let (Ok(command), Some(start)) = (
+        let (Ok(command), Ok(stat)) = (
             fs::read_to_string(entry.path().join("comm")),
-            start_of(&entry.path()),
+            fs::read_to_string(entry.path().join("stat")),
         ) else {
+            continue;
+        };
+        let Some(start) = start_of(&stat) else {
             continue;
         };
         let key = format!("process {name} since {start}");
@@ -104,13 +108,19 @@ fn processes(things: &mut BTreeMap<String, String>) {
     }
 }
 
-/// When a process started, in clock ticks since boot: the twentieth field after its name.
+/// When a process started, in clock ticks since boot: the twentieth field after its name. None for a
+/// thread of the kernel: bit `PF_KTHREAD` of the seventh.
 ///
 /// Sample of `/proc/PID/stat`: `7 (sh) S 1 7 7 0 -1 4194560 100 0 0 0 1 0 0 0 20 0 1 0 8331 …`.
-fn start_of(process: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
+fn start_of(stat: &str) -> Option<u64> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(19)?.parse().ok()
+    let mut fields = fields.split(' ');
+    let flags: u64 = fields.nth(6)?.parse().ok()?;
+    if flags & PF_KTHREAD != 0 {
+        return None;
+    }
+    fields.nth(12)?.parse().ok()
 }
 
 fn mounts(things: &mut BTreeMap<String, String>) {
@@ -158,8 +168,16 @@ fn folders(at: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::Census;
+    use super::{Census, start_of};
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_process_has_a_start_and_a_thread_of_the_kernel_does_not_count() {
+        let shell = "7 (sh) S 1 7 7 0 -1 4194560 100 0 0 0 1 0 0 0 20 0 1 0 8331 2 1";
+        assert_eq!(start_of(shell), Some(8331));
+        let worker = "33 (kworker/0:1-mm) I 2 0 0 0 -1 69238880 0 0 0 0 0 0 0 0 20 0 1 0 9 0 0";
+        assert_eq!(start_of(worker), None);
+    }
 
     #[test]
     fn a_listening_socket_is_found_and_named() {
