@@ -8,6 +8,7 @@
 
 mod disk;
 mod document;
+mod failures;
 mod machine;
 mod product;
 mod report;
@@ -58,6 +59,9 @@ pub(crate) struct Arguments {
     /// Run all tests of the suites, which takes hours
     #[arg(long)]
     all_suites: bool,
+    /// Of the suites, only the tests whose path has this in it; may be given several times
+    #[arg(long, value_name = "PART", value_parser = clap::builder::ValueParser::new(part_of_path))]
+    test: Vec<String>,
     /// Leave the machine, with its disk and its TPM, in target/vm/machine
     #[arg(long)]
     keep: bool,
@@ -121,7 +125,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
         boots: vm.join("boots"),
         workspace,
         product,
-        all_suites: arguments.all_suites,
+        suites: suites::Extent {
+            all: arguments.all_suites,
+            only: arguments.test.clone(),
+        },
     };
     let plan = Scenario::plan(&arguments.scenario, arguments.reuse);
     let report = boots(&lab, &plan);
@@ -130,7 +137,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     } else {
         root::remove(&[&folder])?;
     }
-    if Scenario::is_whole_machine(&plan) && !arguments.reuse && report.is_whole() {
+    let is_whole = Scenario::is_whole_machine(&plan) && arguments.test.is_empty();
+    if is_whole && !arguments.reuse && report.is_whole() {
         let extent = Extent {
             as_shipped: arguments.programs.is_none(),
             suites: plan.contains(&Scenario::Suites),
@@ -145,6 +153,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome<ExitCode> {
     let boots = lab.boots.display();
     screen::say(&format!("logs of the boots are in '{boots}'"));
     Ok(ExitCode::FAILURE)
+}
+
+/// Letters, digits, `_` and `:`, which mean nothing to the guest's shell.
+fn part_of_path(text: &str) -> Result<String, String> {
+    let is_path = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+    if !text.is_empty() && text.bytes().all(is_path) {
+        return Ok(text.to_owned());
+    }
+    Err("a part of a path like 'with_runc::it_pauses' is expected".to_owned())
 }
 
 /// Boots the machine once for each scenario.

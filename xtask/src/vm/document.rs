@@ -10,6 +10,8 @@ const OPENING: &str = "What held in a guest that booted with Secure Boot (shim, 
     TPM 2.0, under systemd, cgroup v2, AppArmor and IMA. QEMU ran it in software; Portcullis was installed\n\
     as `packaging/README.md` says. Each scenario is one boot, all of one machine. Of the\n\
     suites the default run takes the tests whose outcome a real kernel can change; how many is said.\n\
+    `on_systemd`: the guest's systemd makes the cgroups (`SystemdCgroup = true`); `in_worlds`: the OCI runtime, each\n\
+    test in namespaces of its own; `in_worlds_of_forky`: the same with Debian forky's containerd and runc.\n\
     Written by `cargo xtask vm`; not to be edited by hand.\n\n";
 
 /// What of the guest was run.

@@ -17,6 +17,7 @@ use super::product::Product;
 use super::report::Report;
 use super::results::{Results, Step};
 use super::root::{remove, write};
+use super::suites as suites_of;
 use crate::step::{Failed, Outcome};
 use crate::workspace::Workspace;
 
@@ -33,8 +34,8 @@ pub(crate) enum Scenario {
     CommandLine,
     /// Its own command line again: the failure stands until an operator clears it.
     Latched,
-    /// End-to-end suites, each test in a world of its own: what a real kernel, cgroup v2 and
-    /// AppArmor can change; with `--all-suites` all of them.
+    /// End-to-end suites: what a real kernel, cgroup v2, systemd and AppArmor can change; with
+    /// `--all-suites` all of them.
     Suites,
 }
 
@@ -51,8 +52,8 @@ pub(super) struct Lab {
     pub(super) workspace: Workspace,
     /// What is installed on it.
     pub(super) product: Product,
-    /// Whether all tests of the suites are run.
-    pub(super) all_suites: bool,
+    /// Which tests of the suites are run.
+    pub(super) suites: suites_of::Extent,
 }
 
 // === impl Scenario ===

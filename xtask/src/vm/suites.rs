@@ -12,79 +12,169 @@ use serde_json::Value;
 use super::product::Product;
 use super::root::write;
 use crate::matrix::SUITES;
+use crate::matrix::release::Release;
+use crate::privilege;
 use crate::programs;
 use crate::step::{self, Failed, Outcome};
 use crate::test::{NEEDS, PROMISED};
 use crate::workspace::Workspace;
 
-/// What is run unless all is asked for: parts of names, for each suite. Software runs the guest,
-/// so these are the tests that a real cgroup v2, AppArmor and kernel can change the outcome of.
-const CHOSEN: [(&str, &[&str]); 8] = [
-    (
-        "shim_lifecycle",
-        &[
-            "a_kill_for_want_of_memory_is_told",
-            "with_runc::its_use_of_resources_is_measured",
-            "with_crun::its_use_of_resources_is_measured",
-            "with_runc::its_limits_can_be_lowered",
-            "with_crun::its_limits_can_be_lowered",
-            "with_runc::it_pauses_and_resumes",
-            "with_crun::a_dead_shim_takes_its_container_along",
-        ],
-    ),
-    (
-        "exec_clamp",
-        &["crun_gets_a_clamped_spec", "limits_are_not_loosened"],
-    ),
-    (
+/// Suites whose tests the guest can run, beside those of the matrix.
+const MORE: [&str; 2] = ["task_semantics", "faults"];
+/// What is run unless all is asked for. Software runs the guest, so these are the tests whose outcome
+/// a real cgroup v2, systemd, AppArmor and kernel can change.
+const CHOSEN: [Choice; 12] = [
+    choice(How::InWorlds, "shim_bootstrap", &["t17_"]),
+    choice(How::InWorldsOfForky, "user_namespace", &[NEEDS]),
+    choice(
+        How::OnSystemd,
         "cri_pod",
         &["two_containers_of_a_pod_share_a_shim_and_are_both_hardened"],
     ),
-    (
+    choice(
+        How::OnSystemd,
+        "task_semantics",
+        &[
+            "with_runc::t41_",
+            "with_runc::t42_",
+            "with_runc::t46_",
+            "with_runc::t47_",
+        ],
+    ),
+    // The life of a container with systemd as cgroup driver; what version 2 has a way of its own
+    // for with crun too, and on containerd's own shim.
+    choice(How::OnSystemd, "shim_lifecycle", &LIFE),
+    choice(
+        How::InWorlds,
+        "shim_lifecycle",
+        &[
+            "with_runc::a_kill_for_want_of_memory_is_told",
+            "with_runc::its_limits_can_be_lowered",
+            "with_crun::a_dead_shim_takes_its_container_along",
+        ],
+    ),
+    choice(
+        How::InWorlds,
+        "exec_clamp",
+        &["crun_gets_a_clamped_spec", "limits_are_not_loosened"],
+    ),
+    choice(
+        How::InWorlds,
         "gate_launch",
         &["refuses_when_a_pcr_was_extended", "refuses_uid_0"],
     ),
-    ("gate_moments", &["t19_every_container_of_a_pod"]),
-    (
+    choice(
+        How::InWorlds,
+        "gate_moments",
+        &["t18_t19_every_container_of_a_pod"],
+    ),
+    choice(
+        How::InWorlds,
         "hook_refusal",
         &["only_a_hardened_bundle_on_a_trusted_host"],
     ),
-    (
+    choice(
+        How::InWorlds,
         "mounts",
         &["t34_ids_of_a_root_file_system", "t50_disk_images"],
     ),
-    (
-        "shim_bootstrap",
-        &["t17_the_server_runs_in_the_cgroup", "t17_cores_of_its_own"],
+    choice(
+        How::InWorlds,
+        "faults",
+        &["t25_kill_9_of_the_shim_before_the_decision"],
     ),
 ];
+/// See [`CHOSEN`].
+const LIFE: [&str; 11] = [
+    "with_runc",
+    "with_crun::a_kill_for_want_of_memory_is_told",
+    "with_crun::its_use_of_resources_is_measured",
+    "with_crun::its_limits_can_be_lowered",
+    "with_crun::it_pauses_and_resumes",
+    "with_crun::a_dead_shim_takes_its_container_along",
+    "stock_shim::a_kill_for_want_of_memory_is_told",
+    "stock_shim::its_use_of_resources_is_measured",
+    "stock_shim::its_limits_can_be_lowered",
+    "stock_shim::it_pauses_and_resumes",
+    "stock_shim::a_dead_shim_takes_its_container_along",
+];
+
+/// What the tests of a choice have around them. The names are those of the guest's script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Worlds: the OCI runtime makes the cgroups.
+    InWorlds,
+    /// Worlds with the root file system of [`Release::Forky`], for its containerd.
+    InWorldsOfForky,
+    /// The guest itself: its systemd makes the cgroups.
+    OnSystemd,
+}
+
+/// Tests of one suite, by parts of their names.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    how: How,
+    suite: &'static str,
+    filters: &'static [&'static str],
+}
+
+const fn choice(how: How, suite: &'static str, filters: &'static [&'static str]) -> Choice {
+    Choice {
+        how,
+        suite,
+        filters,
+    }
+}
+
+/// Which tests are run.
+#[derive(Debug, Clone)]
+pub(super) struct Extent {
+    /// All, in place of those that a real kernel can change the outcome of.
+    pub(super) all: bool,
+    /// Of those, the ones whose path has one of these in it; none means all.
+    pub(super) only: Vec<String>,
+}
+
+/// How many times as slow as this machine the guest may be for the deadlines of the tests.
+const SLOWNESS: u32 = 20;
+/// Longest time for one test, in seconds; one that hangs must not take the rest along.
+const TEST_LIMIT_S: u32 = 1800;
 /// What the tests take from the source tree.
 const SOURCES: [&str; 2] = ["config", "packaging"];
 /// Says to the shell of the guest what to run and with what.
 const LIST: &str = "suites.list";
 
 /// Packs the suites into `job`, to be unpacked below `/` in the guest.
-pub(super) fn pack(workspace: &Workspace, product: &Product, all: bool, job: &Path) -> Outcome {
+pub(super) fn pack(
+    workspace: &Workspace,
+    product: &Product,
+    extent: &Extent,
+    job: &Path,
+) -> Outcome {
     let lab = programs::build_lab(workspace)?;
     let built = build(workspace)?;
     let tree = job.join("tree");
     let below = |path: &Path| tree.join(path.strip_prefix("/").unwrap_or(path));
+    let choices = extent.choices();
     let mut list = String::new();
-    for suite in SUITES {
+    for Choice {
+        how,
+        suite,
+        filters,
+    } in &choices
+    {
         let program = built
             .iter()
             .find_map(|(name, program)| (name == suite).then_some(program))
             .ok_or_else(|| Failed::Missing(format!("suite '{suite}' was not built")))?;
-        let filters = if all {
-            NEEDS.to_owned()
-        } else {
-            let Some((_, filters)) = CHOSEN.iter().find(|(name, _)| *name == suite) else {
-                continue;
-            };
-            filters.join(" ")
-        };
-        list.push_str(&format!("{suite} {} {filters}\n", program.display()));
-        strip(program, &below(program))?;
+        let (how, filters) = (how.name(), filters.join(" "));
+        list.push_str(&format!("{how} {suite} {} {filters}\n", program.display()));
+        if !below(program).exists() {
+            strip(program, &below(program))?;
+        }
+    }
+    if choices.iter().any(|one| one.how == How::InWorldsOfForky) {
+        pack_forky(workspace, &job.join("forky.tar"))?;
     }
     strip(&lab, &below(&lab))?;
     let mut folder = Path::new("/");
@@ -101,12 +191,27 @@ pub(super) fn pack(workspace: &Workspace, product: &Product, all: bool, job: &Pa
         step::run(copy.arg(below(&workspace.root)))?;
     }
     write(&job.join(LIST), &list)?;
+    // As grep takes several.
+    let only = extent.only.join("\n");
     let settings = format!(
-        "export PORTCULLIS_TEST_REQUIRE='{PROMISED}' PORTCULLIS_PROGRAMS='{}'\ncd '{}' || exit\n",
+        "export PORTCULLIS_TEST_REQUIRE='{PROMISED}' PORTCULLIS_PROGRAMS='{}'\n\
+         export PORTCULLIS_TEST_SLOWNESS={SLOWNESS}\n\
+         TEST_LIMIT_S={TEST_LIMIT_S} ONLY='{only}'\ncd '{}' || exit\n",
         folder.display(),
         tests.display()
     );
     write(&job.join("settings.sh"), &settings)
+}
+
+/// Packs the root file system of Debian's newest release, without what only people read.
+fn pack_forky(workspace: &Workspace, to: &Path) -> Outcome {
+    let folder = Release::Forky.provide(&workspace.target.join("matrix"))?;
+    let mut pack = privilege::as_root("tar");
+    for unread in ["usr/share/doc", "usr/share/locale", "usr/share/man", "var"] {
+        pack.arg(format!("--exclude=./{unread}/*"));
+    }
+    pack.arg("--create").arg("--file").arg(to);
+    step::run(pack.arg("--directory").arg(folder).arg("."))
 }
 
 /// Builds the suites; names and programs.
@@ -114,9 +219,48 @@ fn build(workspace: &Workspace) -> Outcome<Vec<(String, PathBuf)>> {
     let mut build = workspace.cargo();
     build.args(["test", "--locked", "--no-run", "--package"]);
     build.args(["portcullis-tests", "--message-format=json"]);
-    build.args(SUITES.iter().flat_map(|suite| ["--test", suite]));
+    build.args(suites().flat_map(|suite| ["--test", suite]));
     let messages = step::output(&mut build)?;
     Ok(messages.lines().filter_map(read).collect())
+}
+
+/// All suites that the guest can run.
+fn suites() -> impl Iterator<Item = &'static str> {
+    SUITES.into_iter().chain(MORE)
+}
+
+// === impl How ===
+
+impl How {
+    /// The function of the guest's script.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InWorlds => "in_worlds",
+            Self::InWorldsOfForky => "in_worlds_of_forky",
+            Self::OnSystemd => "on_systemd",
+        }
+    }
+}
+
+// === impl Extent ===
+
+impl Extent {
+    /// What is run of it.
+    fn choices(&self) -> Vec<Choice> {
+        if !self.all {
+            return CHOSEN.to_vec();
+        }
+        let elsewhere = |one: &Choice| one.how != How::InWorlds;
+        suites()
+            .filter(|suite| {
+                !CHOSEN
+                    .iter()
+                    .any(|one| one.suite == *suite && one.how == How::InWorldsOfForky)
+            })
+            .map(|suite| choice(How::InWorlds, suite, &[NEEDS]))
+            .chain(CHOSEN.into_iter().filter(elsewhere))
+            .collect()
+    }
 }
 
 /// Sample: `{"reason":"compiler-artifact","target":{"name":"mounts",…},"executable":"/…/mounts-1",…}`.
@@ -144,26 +288,42 @@ fn make_folder(folder: &Path) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{CHOSEN, SUITES, read};
+    use super::{CHOSEN, Extent, How, read, suites};
+
+    const SCRIPT: &str = include_str!("scenario/suites.sh");
 
     #[test]
-    fn what_is_chosen_are_suites_of_the_matrix() {
-        for (suite, filters) in CHOSEN {
-            assert!(SUITES.contains(&suite), "{suite}");
-            assert!(!filters.is_empty(), "{suite} would be run as a whole");
+    fn what_is_chosen_are_parts_of_names_of_tests_that_the_guest_can_run() {
+        for one in CHOSEN {
+            let suite = one.suite;
+            assert!(suites().any(|known| known == suite), "{suite}");
+            assert!(!one.filters.is_empty(), "{suite} would be run as a whole");
+            let file = format!("{}/../tests/tests/{suite}.rs", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(file).unwrap();
+            for filter in one.filters {
+                // The shims are modules of a macro.
+                let name = filter.rsplit("::").next().unwrap();
+                let is_shim = text.contains("on_shims!") && name == "with_runc";
+                assert!(is_shim || text.contains(name), "{suite}: {filter}");
+            }
+            let function = format!("\n{}() {{", one.how.name());
+            assert!(SCRIPT.contains(&function), "{function}");
         }
     }
 
     #[test]
-    fn what_is_chosen_are_parts_of_names_of_tests() {
-        for (suite, filters) in CHOSEN {
-            let file = format!("{}/../tests/tests/{suite}.rs", env!("CARGO_MANIFEST_DIR"));
-            let text = std::fs::read_to_string(file).unwrap();
-            for filter in filters {
-                let name = filter.rsplit("::").next().unwrap();
-                assert!(text.contains(name), "{suite}: {filter}");
-            }
+    fn all_is_each_suite_once_and_what_is_run_elsewhere() {
+        let extent = Extent {
+            all: true,
+            only: Vec::new(),
+        };
+        let choices = extent.choices();
+        for suite in suites() {
+            assert!(choices.iter().any(|one| one.suite == suite), "{suite}");
         }
+        let in_worlds = choices.iter().filter(|one| one.how == How::InWorlds);
+        assert_eq!(in_worlds.count() + 1, suites().count());
+        assert!(choices.iter().any(|one| one.how == How::OnSystemd));
     }
 
     #[test]
