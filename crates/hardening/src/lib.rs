@@ -63,5 +63,5 @@ pub use harden::{Hardened, harden};
 pub use oci_config::{BindMount, OciConfig};
 pub use profile::{Profile, ProfileError};
 pub use relaxation::Relaxations;
-pub use seccomp::SeccompError;
+pub use seccomp::{Comparison, Condition, Conjunction, SeccompError, alternatives};
 pub use update::{ClampedUpdate, clamp_update};

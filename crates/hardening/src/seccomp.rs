@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::oci_config::{text, texts};
 use crate::profile::{Relaxation, SeccompRules};
 use crate::schema;
-use condition::{Comparison, Condition, Conjunction};
+pub use condition::{Comparison, Condition, Conjunction, alternatives};
 use requested::Requested;
 
 /// `EPERM`, the answer to a call that is not listed.

@@ -11,29 +11,59 @@ const ARGUMENTS: u64 = 6;
 
 /// How an argument is compared, as 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Comparison {
+pub enum Comparison {
+    /// `SCMP_CMP_NE`
     NotEqual(u64),
+    /// `SCMP_CMP_LT`
     Less(u64),
+    /// `SCMP_CMP_LE`
     LessOrEqual(u64),
+    /// `SCMP_CMP_EQ`
     Equal(u64),
+    /// `SCMP_CMP_GE`
     GreaterOrEqual(u64),
+    /// `SCMP_CMP_GT`
     Greater(u64),
-    /// The argument under `mask` equals `value`.
+    /// `SCMP_CMP_MASKED_EQ`: the argument under `mask` equals `value`.
     Masked {
+        /// The bits that count.
         mask: u64,
+        /// What they must be; no others are set.
         value: u64,
     },
 }
 
 /// One argument and its comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Condition {
+pub struct Condition {
+    /// Which argument, from 0; at most 5.
     pub index: u64,
+    /// What it is compared with.
     pub comparison: Comparison,
 }
 
 /// Conditions that must all hold; each argument at most once. None at all always holds.
-pub(super) type Conjunction = Vec<Condition>;
+pub type Conjunction = Vec<Condition>;
+
+/// The `args` of an entry as alternatives; `None` if one cannot be read.
+///
+/// If an argument stands twice, runc, crun and youki make every condition a rule of its own:
+/// the entry then means "or" (opencontainers/runc#2735).
+pub fn alternatives(args: &[Value]) -> Option<Vec<Conjunction>> {
+    let mut conditions = args
+        .iter()
+        .map(Condition::from_oci)
+        .collect::<Option<Conjunction>>()?;
+    conditions.sort_unstable();
+    let repeated = conditions.windows(2).any(|pair| match pair {
+        [left, right] => left.index == right.index,
+        _ => false,
+    });
+    if repeated {
+        return Some(conditions.into_iter().map(|it| vec![it]).collect());
+    }
+    Some(vec![conditions])
+}
 
 /// True if whatever satisfies `narrow` satisfies `wide`. May be false where it could be true.
 pub(super) fn implies(narrow: &[Condition], wide: &[Condition]) -> bool {
@@ -71,7 +101,7 @@ pub(super) fn both(one: &[Condition], other: &[Condition]) -> Option<Conjunction
 
 impl Comparison {
     /// True if `argument` satisfies it.
-    const fn holds(self, argument: u64) -> bool {
+    pub const fn holds(self, argument: u64) -> bool {
         match self {
             Self::NotEqual(value) => argument != value,
             Self::Less(value) => argument < value,
@@ -133,7 +163,9 @@ impl Condition {
     }
 
     /// Reads an element of `args`; `None` if it is not one.
-    pub(super) fn from_oci(arg: &Value) -> Option<Self> {
+    ///
+    /// Of the value of a masked comparison libseccomp takes the bits under the mask only.
+    pub fn from_oci(arg: &Value) -> Option<Self> {
         let number = |key| arg.get(key).map_or(Some(0), Value::as_u64);
         let (index, value, second) = (number("index")?, number("value")?, number("valueTwo")?);
         let comparison = match arg.get("op")?.as_str()? {
@@ -145,14 +177,15 @@ impl Condition {
             "SCMP_CMP_GT" => Comparison::Greater(value),
             "SCMP_CMP_MASKED_EQ" => Comparison::Masked {
                 mask: value,
-                value: second,
+                value: second & value,
             },
             _ => return None,
         };
         (index < ARGUMENTS).then_some(Self { index, comparison })
     }
 
-    pub(super) fn to_oci(self) -> Value {
+    /// Writes an element of `args`.
+    pub fn to_oci(self) -> Value {
         let (op, value, second) = match self.comparison {
             Comparison::NotEqual(value) => ("SCMP_CMP_NE", value, None),
             Comparison::Less(value) => ("SCMP_CMP_LT", value, None),
@@ -188,7 +221,10 @@ mod tests {
             small.clone().prop_map(Comparison::Equal),
             small.clone().prop_map(Comparison::GreaterOrEqual),
             small.clone().prop_map(Comparison::Greater),
-            (small.clone(), small).prop_map(|(mask, value)| Comparison::Masked { mask, value }),
+            (small.clone(), small).prop_map(|(mask, value)| Comparison::Masked {
+                mask,
+                value: value & mask
+            }),
         ]
     }
 
@@ -250,6 +286,20 @@ mod tests {
             let condition = Condition { index, comparison };
             prop_assert_eq!(Condition::from_oci(&condition.to_oci()), Some(condition));
         }
+    }
+
+    #[test]
+    fn bits_outside_a_mask_do_not_count() {
+        let arg = serde_json::json!(
+            {"index": 0, "value": 1, "valueTwo": 3, "op": "SCMP_CMP_MASKED_EQ"}
+        );
+        let condition = Condition::from_oci(&arg).unwrap();
+        assert!(condition.comparison.holds(1));
+        let stop = Condition {
+            index: 0,
+            comparison: Comparison::Equal(1),
+        };
+        assert!(!excludes(&[stop], &[condition]));
     }
 
     #[test]

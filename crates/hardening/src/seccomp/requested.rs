@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::condition::{Condition, Conjunction};
+use super::condition::{Conjunction, alternatives};
 use crate::oci_config::{text, texts};
 
 /// Most alternatives of one call that are understood. Filters in use have a dozen; what follows
@@ -65,7 +65,8 @@ impl<'a> Requested<'a> {
             if action == default_action {
                 continue;
             }
-            let conjunctions = conjunctions(entry);
+            let args = entry.get("args").and_then(Value::as_array);
+            let conjunctions = alternatives(args.map_or(&[][..], Vec::as_slice));
             for name in texts(entry, "names").filter(|name| listed(name)) {
                 let rules = calls.entry(name).or_default();
                 match (&conjunctions, passes(action)) {
@@ -108,28 +109,4 @@ impl<'a> Requested<'a> {
 /// True for actions that let the call happen.
 fn passes(action: &str) -> bool {
     matches!(action, "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG")
-}
-
-/// The conditions of an entry as alternatives; `None` if one cannot be read.
-///
-/// If an argument stands twice, runc, crun and youki make every condition a rule of its own:
-/// the entry then means "or" (opencontainers/runc#2735).
-fn conjunctions(entry: &Map<String, Value>) -> Option<Vec<Conjunction>> {
-    let args = entry
-        .get("args")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let mut conditions = args
-        .iter()
-        .map(Condition::from_oci)
-        .collect::<Option<Conjunction>>()?;
-    conditions.sort_unstable();
-    let repeated = conditions.windows(2).any(|pair| match pair {
-        [left, right] => left.index == right.index,
-        _ => false,
-    });
-    if repeated {
-        return Some(conditions.into_iter().map(|it| vec![it]).collect());
-    }
-    Some(vec![conditions])
 }
