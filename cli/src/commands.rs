@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod quarantine;
 mod reference;
+mod seccomp;
 mod status;
 mod tag;
 mod verdict;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     Ledger(ledger::LedgerCommand),
     Census(census::CensusArguments),
     Check(check::CheckArguments),
+    /// Judge and compare seccomp sections and profiles.
+    #[command(subcommand)]
+    Seccomp(seccomp::SeccompCommand),
     Doctor(doctor::DoctorArguments),
 }
 
@@ -65,6 +69,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Ledger(command) => ledger::run(command),
         Command::Census(arguments) => census::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Seccomp(command) => seccomp::run(command),
         Command::Doctor(arguments) => doctor::run(arguments),
     }
 }

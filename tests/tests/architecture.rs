@@ -8,11 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layer of each package, and those of ours it may use beyond the lower layers' own rule.
-const LAYERS: [(&str, u8, &[&str]); 19] = [
+const LAYERS: [(&str, u8, &[&str]); 20] = [
     ("json", 0, &[]),
     ("attestation", 0, &["json"]),
     ("gate", 0, &["json", "attestation"]),
     ("hardening", 0, &["json", "attestation", "gate"]),
+    ("seccomp", 0, &["json", "attestation", "gate", "hardening"]),
     ("ledger", 0, &["json", "attestation"]),
     ("tpm", 1, &["json", "attestation"]),
     ("client", 1, &["json", "attestation", "gate"]),
@@ -70,6 +71,7 @@ const LAYERS: [(&str, u8, &[&str]); 19] = [
             "attestation",
             "gate",
             "hardening",
+            "seccomp",
             "ledger",
             "client",
             "config",
