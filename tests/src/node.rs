@@ -247,6 +247,22 @@ impl Node {
         self.refuses_image(image::BUSYBOX, options)
     }
 
+    /// Waits until launches are refused as `expected`, such as `undecided [verdict-expired]`.
+    ///
+    /// # Errors
+    ///
+    /// When they still start, or are refused otherwise.
+    pub fn until_refused(&self, expected: &str) -> Outcome {
+        wait::until_true(&format!("a launch that is {expected}"), PATIENCE, || {
+            let refused = self.refuses(&[]);
+            let refused = refused.is_ok_and(|refusal| refusal.short() == expected);
+            // One that was refused at its start, after it was made, waits for its client to delete it.
+            let delete = ["task", "delete", "--force", "probe"];
+            let deleted = self.containerd.run_ctr(&delete);
+            deleted.is_ok() && self.forget("probe").is_ok() && refused
+        })
+    }
+
     /// The refusal of a container of `image` that must not start.
     ///
     /// # Errors

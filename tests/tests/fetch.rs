@@ -169,10 +169,7 @@ mod needs_containerd {
             let Scene { node, server, .. } = scene;
             server.stop()?;
             nothing_from("a server that is gone", "cannot fetch verdict")?;
-            wait::until_true("the verdict to run out", PATIENCE, || {
-                let refused = node.refuses(&[]);
-                refused.is_ok_and(|refusal| refusal.short() == "undecided [verdict-expired]")
-            })?;
+            node.until_refused("undecided [verdict-expired]")?;
             service.stop()?;
             node.finish()
         })

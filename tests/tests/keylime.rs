@@ -64,17 +64,6 @@ fn adapter(world: &World, node: &Node, keylime: &Keylime) -> Outcome<Daemon> {
     )
 }
 
-fn until_refused(node: &Node, expected: &str) -> Outcome {
-    wait::until_true(&format!("a launch that is {expected}"), PATIENCE, || {
-        let refused = node
-            .refuses(&[])
-            .is_ok_and(|refusal| refusal.short() == expected);
-        // One that was refused at its start, after it was made, waits for its client to delete it.
-        let deleted = (node.containerd).run_ctr(&["task", "delete", "--force", "probe"]);
-        deleted.is_ok() && node.forget("probe").is_ok() && refused
-    })
-}
-
 mod needs_keylime {
     use super::*;
 
@@ -98,7 +87,7 @@ mod needs_keylime {
             // A PCR at which only Keylime looks: the live reading of the gate does not.
             node.tpm.extend(PCR, [0x5a; 32]).doing("extend a PCR")?;
             keylime.until("FAIL")?;
-            until_refused(&node, "refused [vector-contraindicated]")?;
+            node.until_refused("refused [vector-contraindicated]")?;
 
             keylime.stop_verifier()?;
             keylime.stop_node()?;
@@ -122,7 +111,7 @@ mod needs_keylime {
                 node.starts().is_ok()
             })?;
             keylime.stop_verifier()?;
-            until_refused(&node, "undecided [verdict-expired]")?;
+            node.until_refused("undecided [verdict-expired]")?;
             adapter.stop()?;
             keylime.finish()?;
             node.finish()
