@@ -52,6 +52,15 @@ impl Cgroup {
         unified.map(Self::V2)
     }
 
+    /// Whether it was told to stand still, by whomever; `None` where that cannot be asked.
+    pub(crate) fn is_frozen(&self) -> Option<bool> {
+        let told = match self {
+            Self::V1(controllers) => number(controllers.get("freezer")?, "freezer.self_freezing"),
+            Self::V2(path) => number(path, "cgroup.freeze"),
+        };
+        told.map(|told| told == 1)
+    }
+
     /// Every process in this cgroup and below it, in the order of the kernel.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Exit, Lifecycle, Process};
+use super::{Exit, Lifecycle, Phase, Process};
 use crate::cgroup::Cgroup;
 use crate::launch::Admission;
 use crate::oom::OomWatch;
@@ -68,6 +68,22 @@ impl Container {
         self.init.exit().is_some()
             || self.init_exit_held.is_some()
             || self.init.end_before_start.is_some()
+    }
+
+    /// What its first process does; whether it is paused is for the cgroup to say, which others
+    /// freeze and thaw too.
+    pub(crate) fn phase(&self) -> Phase {
+        let phase = self.init.phase;
+        match self.cgroup.as_ref() {
+            Some(cgroup) if matches!(phase, Phase::Running | Phase::Paused) => {
+                match cgroup.is_frozen() {
+                    Some(true) => Phase::Paused,
+                    Some(false) => Phase::Running,
+                    None => phase,
+                }
+            }
+            _ => phase,
+        }
     }
 
     /// Where the root filesystem is mounted.

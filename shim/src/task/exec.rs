@@ -66,8 +66,8 @@ impl Shim {
         }
         // One whose init has ended while an exec starts still counts as running, to callers too:
         // the exec can be added, as to the stock shim, and its start is refused.
-        if matches!(container.init.phase, Phase::Stopped | Phase::Paused) {
-            let phase = container.init.phase.word();
+        if matches!(container.phase(), Phase::Stopped | Phase::Paused) {
+            let phase = container.phase().word();
             return Err(TaskError::WrongPhase {
                 verb: "exec in",
                 id: container.id.clone(),

@@ -114,7 +114,7 @@ impl Shim {
     ) -> Result<(), TaskError> {
         let tag = self.call_tag("kill");
         let through_runtime = self.with(&id, |container| {
-            let paused = container.init.phase == Phase::Paused;
+            let paused = container.phase() == Phase::Paused;
             let collected = exec_id.is_empty() && container.init_collected();
             let runtime = container.runtime.clone();
             let process = container.process(&exec_id)?;
@@ -168,6 +168,7 @@ impl Shim {
             ("resume", Phase::Paused, Phase::Running)
         };
         let call = self.with(&id, |container| {
+            container.init.phase = container.phase();
             container.init.expect(from, verb, &id)?;
             Ok(container.runtime.plain(verb, &id))
         })?;

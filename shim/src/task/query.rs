@@ -28,14 +28,13 @@ impl Shim {
     pub(crate) fn state(&self, id: &str, exec_id: &str) -> Result<StateResponse, TaskError> {
         self.with(id, |container| {
             let bundle = container.bundle.display().to_string();
-            let paused = container.init.phase == Phase::Paused;
+            let paused = container.phase() == Phase::Paused;
             let process = container.process(exec_id)?;
             let status = match process.phase {
                 // Frozen with its container.
-                Phase::Running if paused => Status::PAUSED,
+                Phase::Running | Phase::Paused if paused => Status::PAUSED,
                 Phase::Created => Status::CREATED,
-                Phase::Starting | Phase::Running => Status::RUNNING,
-                Phase::Paused => Status::PAUSED,
+                Phase::Starting | Phase::Running | Phase::Paused => Status::RUNNING,
                 Phase::Stopped => Status::STOPPED,
             };
             let exit = process.exit();
