@@ -3,6 +3,7 @@
 mod attest;
 mod census;
 mod check;
+mod containers;
 mod doctor;
 mod enroll;
 mod evidence;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     Census(census::CensusArguments),
+    /// Pause, resume or stop the containers that run here, whoever started them.
+    #[command(subcommand)]
+    Containers(containers::ContainersCommand),
     Check(check::CheckArguments),
     /// Judge and compare seccomp sections and profiles.
     #[command(subcommand)]
@@ -68,6 +72,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Ledger(command) => ledger::run(command),
         Command::Census(arguments) => census::run(arguments),
+        Command::Containers(command) => containers::run(command),
         Command::Check(arguments) => check::run(arguments),
         Command::Seccomp(command) => seccomp::run(command),
         Command::Doctor(arguments) => doctor::run(arguments),

@@ -15,6 +15,7 @@ mod agent;
 mod arguments;
 mod clock;
 mod commands;
+mod containers;
 mod der;
 mod documents;
 mod event_log;

@@ -1,8 +1,6 @@
 //! `portcullis census`
 
 mod coverage;
-mod processes;
-mod runtimes;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,16 +11,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::containers::{Found, Group, PROC, ProcessesError, runtimes};
 use crate::failure::{EXIT_REFUSED, Failure};
 use crate::ledger_files::LedgerFiles;
 use crate::paint::{bad, good, plain};
 use crate::report::Report;
 
 use coverage::{Coverage, Decided, Now, Running, at_ms, cover};
-use processes::Group;
-use runtimes::State;
-
-const PROC: &str = "/proc";
 
 /// A container that is this young may not be in the ledger yet: the hook decides while its first
 /// process waits.
@@ -53,7 +48,7 @@ pub(crate) struct CensusArguments {
 #[derive(Debug, thiserror::Error)]
 enum CensusError {
     #[error(transparent)]
-    Processes(#[from] processes::ProcessesError),
+    Processes(#[from] ProcessesError),
     #[error("cannot tell the time since boot")]
     Clock,
 }
@@ -71,20 +66,16 @@ pub(crate) fn run(arguments: &CensusArguments) -> Result<Report, Failure> {
     let mut round = 1;
     let (counted, services) = loop {
         // Processes first: the record of a container that is seen is in the ledger already.
-        let groups = processes::groups(Path::new(PROC)).map_err(undecided)?;
-        let states = runtimes::states(Path::new("/"));
-        // What a runtime knows is no service, wherever it lives.
-        let (services, groups): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| {
-            group.is_service() && runtimes::state_of(group, &states, Path::new(PROC)).is_none()
-        });
+        let found = Found::now().map_err(undecided)?;
+        let services = found.services;
         let now = now()?;
-        let counted = count(groups, &states, &now, &arguments.files)?;
+        let counted = count(&found, &now, &arguments.files)?;
         let is_settled = counted.iter().all(|one| {
             let age_ms = now.boottime_ms.saturating_sub(one.running.start_ms);
             one.coverage.is_covered() || age_ms > YOUNG_MS
         });
         if is_settled || round >= ROUNDS {
-            break (counted, services.len());
+            break (counted, services);
         }
         round = round.saturating_add(1);
         if round == 3 {
@@ -123,32 +114,34 @@ fn now() -> Result<Now, Failure> {
 }
 
 /// Names the groups and asks the ledger about them.
-fn count(
-    groups: Vec<Group>,
-    states: &[State],
-    now: &Now,
-    files: &LedgerFiles,
-) -> Result<Vec<Counted>, Failure> {
+fn count(found: &Found, now: &Now, files: &LedgerFiles) -> Result<Vec<Counted>, Failure> {
     let (decided, begins_ms) = decisions(now, files)?;
-    let named: Vec<(Running, Option<&State>, &'static str)> =
-        groups.iter().map(|group| name(group, states)).collect();
-    let running: Vec<Running> = named
+    let (running, runtimes): (Vec<Running>, Vec<&'static str>) = found
+        .containers
         .iter()
-        .map(|(running, _, _)| running.clone())
-        .collect();
+        .map(|group| {
+            let names = found.names_of(group);
+            let running = Running {
+                id: names.id,
+                namespace: names.namespace,
+                start_ms: group.start_ms(),
+            };
+            (running, names.runtime)
+        })
+        .unzip();
     let covered = cover(&running, &decided, begins_ms);
-    Ok(groups
-        .into_iter()
-        .zip(named)
+    Ok(found
+        .containers
+        .iter()
+        .zip(running.into_iter().zip(runtimes))
         .zip(covered)
-        .map(|((group, (running, state, runtime)), coverage)| {
-            let bundle = state.and_then(|state| state.bundle.as_deref());
+        .map(|((group, (running, runtime)), coverage)| {
             let image = coverage
                 .decided()
                 .and_then(|decided| decided.image.clone())
-                .or_else(|| runtimes::image_in(bundle?));
+                .or_else(|| runtimes::image_in(found.state_of(group)?.bundle.as_deref()?));
             Counted {
-                group,
+                group: group.clone(),
                 runtime,
                 running,
                 image,
@@ -156,23 +149,6 @@ fn count(
             }
         })
         .collect())
-}
-
-fn name<'a>(group: &Group, states: &'a [State]) -> (Running, Option<&'a State>, &'static str) {
-    let state = runtimes::state_of(group, states, Path::new(PROC));
-    let (id, namespace, runtime) = match state {
-        Some(state) => (state.id.clone(), state.namespace.clone(), state.runtime),
-        None => {
-            let (id, runtime) = runtimes::named_by_cgroup(&group.cgroup).unwrap_or_default();
-            (id, String::new(), runtime)
-        }
-    };
-    let running = Running {
-        id,
-        namespace,
-        start_ms: group.start_ms(),
-    };
-    (running, state, runtime)
 }
 
 /// The decisions about new containers in this boot, and when the ledger's first line was written,

@@ -1,5 +1,6 @@
 //! Which container a process is of: from the state of OCI runtimes, else from its cgroup.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,26 @@ const STATE_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What a runtime says about one of its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Its id.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The containerd namespace, or Docker's; empty if there is none.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// Name of the runtime.
-    pub(super) runtime: &'static str,
-    pid: u32,
-    start_ticks: Option<u64>,
+    pub(crate) runtime: &'static str,
+    /// Its first process.
+    pub(crate) pid: u32,
+    /// When that started, in clock ticks since boot, if the runtime says so.
+    pub(crate) start_ticks: Option<u64>,
     /// The bundle.
-    pub(super) bundle: Option<PathBuf>,
+    pub(crate) bundle: Option<PathBuf>,
+    /// Directories of its cgroup by controller, as runc writes them (`""` for version 2), or its
+    /// path in every hierarchy under [`ANY_HIERARCHY`], as crun does.
+    pub(crate) cgroups: BTreeMap<String, String>,
 }
+
+/// See [`State::cgroups`].
+pub(crate) const ANY_HIERARCHY: &str = "*";
 
 /// Where a runtime keeps its state.
 struct Place {
@@ -74,7 +83,7 @@ const PLACES: [Place; 5] = [
 
 /// The states of all containers whose first process lives. What cannot be read is left out: the
 /// processes are found all the same, and named by their cgroup.
-pub(super) fn states(root: &Path) -> Vec<State> {
+pub(crate) fn states(root: &Path) -> Vec<State> {
     let mut states = Vec::new();
     for place in &PLACES {
         collect(&root.join(place.directory), place, &mut states);
@@ -94,7 +103,7 @@ pub(super) fn states(root: &Path) -> Vec<State> {
 }
 
 /// The state of the container that `group` is.
-pub(super) fn state_of<'a>(group: &Group, states: &'a [State], proc: &Path) -> Option<&'a State> {
+pub(crate) fn state_of<'a>(group: &Group, states: &'a [State], proc: &Path) -> Option<&'a State> {
     states.iter().find(|state| {
         let Some(ticks) = state.start_ticks else {
             return group.pid == state.pid;
@@ -105,7 +114,7 @@ pub(super) fn state_of<'a>(group: &Group, states: &'a [State], proc: &Path) -> O
 }
 
 /// Id and runtime as the cgroup's path names them.
-pub(super) fn named_by_cgroup(path: &str) -> Option<(String, &'static str)> {
+pub(crate) fn named_by_cgroup(path: &str) -> Option<(String, &'static str)> {
     const PREFIXES: [(&str, &str); 8] = [
         ("cri-containerd-", "containerd"),
         ("nerdctl-", "containerd"),
@@ -138,7 +147,7 @@ pub(super) fn named_by_cgroup(path: &str) -> Option<(String, &'static str)> {
 }
 
 /// The image that a bundle's configuration names.
-pub(super) fn image_in(bundle: &Path) -> Option<String> {
+pub(crate) fn image_in(bundle: &Path) -> Option<String> {
     const NAMES: [&str; 3] = [
         "io.kubernetes.cri.image-name",
         "io.kubernetes.cri-o.ImageName",
@@ -167,6 +176,7 @@ fn collect(directory: &Path, place: &Place, states: &mut Vec<State>) {
 
 fn read(directory: &Path, place: &Place, namespace: &str) -> Option<State> {
     let state = json(&directory.join(place.file))?;
+    let mut cgroups = BTreeMap::new();
     let (pid, start, bundle) = if place.file == RUNC {
         let labels = state.pointer("/config/labels").and_then(Value::as_array);
         let bundle = labels
@@ -175,6 +185,13 @@ fn read(directory: &Path, place: &Place, namespace: &str) -> Option<State> {
             .filter_map(Value::as_str)
             .find_map(|label| label.strip_prefix("bundle="))
             .map(PathBuf::from);
+        let paths = state.get("cgroup_paths").and_then(Value::as_object);
+        for (controller, path) in paths.into_iter().flatten() {
+            cgroups.insert(
+                controller.clone(),
+                path.as_str().unwrap_or_default().to_owned(),
+            );
+        }
         (
             state.get("init_process_pid"),
             state.get("init_process_start"),
@@ -182,6 +199,9 @@ fn read(directory: &Path, place: &Place, namespace: &str) -> Option<State> {
         )
     } else {
         let bundle = state.get("bundle").and_then(Value::as_str);
+        if let Some(path) = state.get("cgroup-path").and_then(Value::as_str) {
+            cgroups.insert(ANY_HIERARCHY.to_owned(), path.to_owned());
+        }
         (
             state.get("pid"),
             state.get("process-start-time"),
@@ -195,6 +215,7 @@ fn read(directory: &Path, place: &Place, namespace: &str) -> Option<State> {
         pid: u32::try_from(pid?.as_u64()?).ok().filter(|pid| *pid > 0)?,
         start_ticks: start.and_then(Value::as_u64),
         bundle,
+        cgroups,
     })
 }
 

@@ -11,24 +11,24 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// Processes that share one mount namespace which is not the host's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Inode of the mount namespace.
-    pub(super) namespace: u64,
+    pub(crate) namespace: u64,
     /// The first of them.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// When it started, in clock ticks since boot.
-    pub(super) start_ticks: u64,
+    pub(crate) start_ticks: u64,
     /// Path of its cgroup; the longest one where there are several.
-    pub(super) cgroup: String,
+    pub(crate) cgroup: String,
     /// Whether it also has a process namespace of its own.
-    pub(super) own_pids: bool,
+    pub(crate) own_pids: bool,
     /// All of them.
-    pub(super) pids: Vec<u32>,
+    pub(crate) pids: Vec<u32>,
 }
 
 /// `/proc` cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProcessesError {
+pub(crate) enum ProcessesError {
     /// The directory itself, or what is said about this process.
     #[error("cannot read '{}'", path.display())]
     Read {
@@ -46,7 +46,12 @@ pub(super) enum ProcessesError {
     },
 }
 
+/// The host as this process sees it: what lives apart from it is a container's.
+#[derive(Debug)]
+pub(crate) struct Host(Process);
+
 /// One process.
+#[derive(Debug)]
 struct Process {
     mounts: u64,
     pids: u64,
@@ -59,14 +64,48 @@ struct Process {
 
 impl Group {
     /// Milliseconds from boot to its start, time asleep included.
-    pub(super) const fn start_ms(&self) -> u64 {
+    pub(crate) const fn start_ms(&self) -> u64 {
         self.start_ticks.saturating_mul(1000 / TICKS_PER_SECOND)
     }
 
     /// Whether it looks like a service that its manager gave another root, and no container: it
     /// sees the host's processes and its cgroup is the service's own, not one beneath it.
-    pub(super) fn is_service(&self) -> bool {
+    pub(crate) fn is_service(&self) -> bool {
         !self.own_pids && self.cgroup.ends_with(".service")
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    /// The host of the process that runs this.
+    pub(crate) fn of_this_process(proc: &Path) -> Result<Self, ProcessesError> {
+        look(proc, "self")
+            .map(Self)
+            .map_err(|source| read(proc.join("self"), source))
+    }
+
+    /// Whether `process` lives with the host: in its mount namespace, or with its root and its
+    /// process namespace, as services with private directories do.
+    fn has(&self, process: &Process) -> bool {
+        process.mounts == self.0.mounts
+            || (process.root == self.0.root && process.pids == self.0.pids)
+    }
+
+    /// Whether process `pid` lives with the host; `None` if it has ended.
+    pub(crate) fn has_pid(&self, proc: &Path, pid: u32) -> Option<bool> {
+        match look(proc, &pid.to_string()) {
+            Ok(process) => Some(self.has(&process)),
+            // A process of an outer namespace has the number 0 here: nothing of ours.
+            Err(_) if pid == 0 => Some(true),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the first process of all has this one's root and process namespace, so that what
+    /// lives apart from this one lives apart from the host.
+    pub(crate) fn is_the_machines(&self, proc: &Path) -> bool {
+        look(proc, "1").is_ok_and(|first| first.root == self.0.root && first.pids == self.0.pids)
     }
 }
 
@@ -74,8 +113,8 @@ impl Group {
 ///
 /// A process belongs to one if its mount namespace is another than the host's and it has another
 /// root or another process namespace: services with private directories have neither.
-pub(super) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
-    let host = look(proc, "self").map_err(|source| read(proc.join("self"), source))?;
+pub(crate) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
+    let host = Host::of_this_process(proc)?;
     let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
     for entry in fs::read_dir(proc).map_err(|source| read(proc.to_path_buf(), source))? {
         let name = entry
@@ -92,10 +131,10 @@ pub(super) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
             // Gone, or a kernel thread or a zombie, which has no namespaces to look at.
             Err(_) => continue,
         };
-        let own_pids = process.pids != host.pids;
-        if process.mounts == host.mounts || (process.root == host.root && !own_pids) {
+        if host.has(&process) {
             continue;
         }
+        let own_pids = process.pids != host.0.pids;
         let group = groups.entry(process.mounts).or_insert_with(|| Group {
             namespace: process.mounts,
             pid,
@@ -117,8 +156,14 @@ pub(super) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
     Ok(groups)
 }
 
+/// Inode of the mount namespace of process `pid`; `None` if it has ended.
+pub(crate) fn mount_namespace(proc: &Path, pid: u32) -> Option<u64> {
+    let path = proc.join(pid.to_string()).join("ns/mnt");
+    fs::metadata(path).ok().map(|namespace| namespace.ino())
+}
+
 /// When process `pid` started, in clock ticks since boot.
-pub(super) fn start_ticks(proc: &Path, pid: u32) -> Option<u64> {
+pub(crate) fn start_ticks(proc: &Path, pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
     start_in(&stat)
 }
