@@ -25,6 +25,7 @@ mod connection;
 mod cycle;
 mod drift;
 mod enrollment;
+mod errand;
 mod floors;
 mod kernel_log;
 mod latch;
@@ -38,6 +39,7 @@ mod privileged;
 mod provisioning;
 mod quarantine;
 mod remote;
+mod responder;
 mod schedule;
 mod sequence;
 mod server;
@@ -59,8 +61,11 @@ use clap::Parser;
 #[command(name = "portcullis-agent", version)]
 struct Arguments {
     /// Be the process that runs 'agent.on_drift_command' for the agent.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "responder")]
     notifier: bool,
+    /// Be the process that sees to containers and webhook, for one message on standard input.
+    #[arg(long, hide = true)]
+    responder: bool,
 }
 
 /// The settings or the command line are wrong.
@@ -88,18 +93,29 @@ fn main() -> ExitCode {
         }
     };
     if arguments.notifier {
-        return match notifier::run(&config.agent.on_drift_command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                log::error("notifier stopped", &[("cause", &error.to_string())]);
-                ExitCode::from(EXIT_INTERNAL)
-            }
-        };
+        let outcome = notifier::run(&config.agent).map(|()| true);
+        return beside("notifier stopped", outcome);
+    }
+    if arguments.responder {
+        return beside("responder stopped", responder::run(&config));
     }
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error("agent stopped", &[("cause", &log::chain(&error))]);
+            ExitCode::from(EXIT_INTERNAL)
+        }
+    }
+}
+
+/// The end of a process beside the agent.
+fn beside(event: &str, outcome: std::io::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // What was not done has been said.
+        Ok(false) => ExitCode::from(EXIT_INTERNAL),
+        Err(error) => {
+            log::error(event, &[("cause", &error.to_string())]);
             ExitCode::from(EXIT_INTERNAL)
         }
     }

@@ -20,7 +20,7 @@ use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 use crate::confinement::{self, Confinement, ConfinementError, Device};
 use crate::metrics::MetricsFile;
 use crate::node::Node;
-use crate::notifier::Notifier;
+use crate::notifier::{self, Notifier};
 use crate::notify::Manager;
 use crate::privileged::{self, Privileged, PrivilegedError};
 use crate::tpm_thread::TpmThread;
@@ -129,9 +129,9 @@ fn system(doing: &'static str, errno: Errno) -> ServerError {
     }
 }
 
-/// Starts the notifier, if there is a command for it. Without it the agent does its work all the same.
+/// Starts the notifier, if there is anything to do for it. Without it the agent does its work all the same.
 fn start_notifier(config: &Config) -> Option<Notifier> {
-    if config.agent.on_drift_command.is_empty() {
+    if !notifier::is_wanted(&config.agent) {
         return None;
     }
     let started = Notifier::start();

@@ -1,5 +1,6 @@
 //! The settings of a node, checked.
 
+use std::fmt;
 use std::time::Duration;
 
 use portcullis_attestation::latch::LatchRule;
@@ -131,8 +132,32 @@ pub struct AgentConfig {
     pub drift_interval: Duration,
     /// What is run when drift is found, an absolute path and arguments; empty for nothing.
     pub on_drift_command: Vec<String>,
+    /// What becomes of running containers when drift is found.
+    pub on_drift_pods: OnDriftPods,
+    /// Whom else to tell of drift.
+    pub on_drift_webhook: Option<WebhookConfig>,
     /// Where verdicts come from, if the agent does not issue them itself.
     pub remote: Option<RemoteConfig>,
+}
+
+/// What becomes of running containers when drift is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDriftPods {
+    /// They go on.
+    Leave,
+    /// They are frozen.
+    Pause,
+    /// They are killed.
+    Stop,
+}
+
+/// A server that is told of drift.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Its address, `https://…`; may hold a secret, so that it is not for logs.
+    pub url: String,
+    /// Certificates of the authorities that the server's certificate must be of one of.
+    pub authority: String,
 }
 
 /// A verifier that is not the agent.
@@ -155,6 +180,16 @@ pub enum KeyPolicy {
     ApprovedState,
     /// Nothing: whoever may use the TPM may sign.
     None,
+}
+
+impl fmt::Debug for WebhookConfig {
+    /// Without the address: it may hold a secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("WebhookConfig")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The settings as they apply to one namespace: where two speak, the stricter one wins.

@@ -7,7 +7,7 @@ use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::HashAlg;
 use portcullis_attestation::trust::Claim;
 
-use crate::config::{ExecGate, KeyPolicy, Mode};
+use crate::config::{ExecGate, KeyPolicy, Mode, OnDriftPods};
 
 pub(crate) const MODE: Mode = Mode::Enforce;
 
@@ -45,6 +45,7 @@ pub(crate) const PCRS: [u8; 12] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 14];
 pub(crate) const LEDGER_ANCHOR_INTERVAL: Duration = Duration::from_mins(15);
 /// One reading of the TPM as a launch makes it, without a session; nothing in it wears out.
 pub(crate) const DRIFT_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const ON_DRIFT_PODS: OnDriftPods = OnDriftPods::Leave;
 pub(crate) const ISSUER: &str = "portcullis-agent";
 pub(crate) const KEY_POLICY: KeyPolicy = KeyPolicy::ApprovedState;
 

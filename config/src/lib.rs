@@ -23,7 +23,7 @@ mod trusted_file;
 
 pub use config::{
     AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, KeyPolicy, Mode,
-    NamespacePolicy, RemoteConfig, RuntimeConfig, namespace_of,
+    NamespacePolicy, OnDriftPods, RemoteConfig, RuntimeConfig, WebhookConfig, namespace_of,
 };
 pub use demands::Demands;
 pub use load::{

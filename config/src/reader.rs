@@ -205,6 +205,27 @@ impl Reader {
         })
     }
 
+    /// The same for a text that a fault must not repeat.
+    pub(crate) fn secret<T>(
+        &mut self,
+        section: Section<'_>,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let node = section.node(key)?;
+        let value = match &node.value {
+            Value::Text(text) => read(text),
+            _ => None,
+        };
+        if value.is_none() {
+            let name = format!("{}{key}", section.prefix);
+            let found = "something else";
+            self.fault(Code::ConfigMalformed, &node.place, &name, expected, found);
+        }
+        value
+    }
+
     /// The same for a list of texts.
     pub(crate) fn texts<T>(
         &mut self,

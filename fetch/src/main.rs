@@ -1,9 +1,12 @@
-//! `portcullis-fetch`: brings a node's verdict from an HTTPS server to the agent's file.
+//! `portcullis-fetch`: brings a node's verdict from an HTTPS server to the agent's file, and news of
+//! drift to another.
 //!
 //! The agent makes no sockets; this program does nothing else. It hands on only what a pinned
 //! verifier signed, so that a server under foreign control can at most be silent, and then the
 //! verdict that is there runs out.
 #![forbid(unsafe_code)]
+
+mod webhook;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +33,10 @@ struct Arguments {
     /// Look once and end; the exit code is 2 if there is no verdict
     #[arg(long)]
     once: bool,
+    /// Post what is on standard input to 'agent.on_drift_webhook' instead, and end; the exit code is 2
+    /// if that was in vain
+    #[arg(long, conflicts_with = "once")]
+    post_drift: bool,
 }
 
 const JOURNAL: Journal = Journal::of("portcullis-fetch");
@@ -75,11 +82,29 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match follow(&arguments) {
+    let outcome = if arguments.post_drift {
+        post_drift()
+    } else {
+        follow(&arguments)
+    };
+    match outcome {
         Ok(code) => code,
         Err(reason) => {
             JOURNAL.error("cannot start", &[("cause", &reason)]);
             ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn post_drift() -> Result<ExitCode, String> {
+    let config = portcullis_config::load().map_err(|faults| faults.to_string())?;
+    let webhook = (config.agent.on_drift_webhook)
+        .ok_or("cannot post: 'agent.on_drift_webhook' names no server")?;
+    match webhook::post(&webhook, std::io::stdin().lock()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            JOURNAL.error("drift not told to webhook", &[("cause", &chain(&error))]);
+            Ok(ExitCode::from(EXIT_UNDECIDED))
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod tpm_proxy;
 pub mod tpm_sessions;
 pub mod ttrpc;
 pub mod wait;
+pub mod webhook;
 pub mod world;
 
 pub use failure::{Doing, Failure};

@@ -38,6 +38,8 @@ const ASIDE: &str = "/run/operator/aside";
 const TPM_DROP_IN: &str = "10-tpm";
 /// Most suites change the TPM to see what a launch says about it, and mean to come first.
 const WITHOUT_WATCH: &str = "drift_interval = \"0s\"\n";
+/// Drop-in of [`Node::watch`].
+const WATCH_DROP_IN: &str = "50-drift";
 /// Tags of the host.
 pub const TAGS: [&str; 2] = ["country=DE", "pool=shop"];
 /// Name of its approved boot state.
@@ -120,6 +122,25 @@ impl Node {
     /// When the file cannot be written.
     pub fn set(&self, name: &str, toml: &str) -> Outcome {
         drop_in(name, toml)
+    }
+
+    /// Has the agent look for drift every second, with `settings` in its own section, and attests.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not end or come up, or the verdict is not affirming.
+    pub fn watch(&mut self, settings: &str) -> Outcome {
+        let toml = format!("[agent]\ndrift_interval = \"1s\"\n{settings}");
+        self.set(WATCH_DROP_IN, &toml)?;
+        self.stop_agent()?;
+        self.start_agent()?;
+        self.attest()
+    }
+
+    /// What the agent has written to its log.
+    #[must_use]
+    pub fn agent_log(&self) -> String {
+        fs::read_to_string(self.logs.join("agent.log")).unwrap_or_default()
     }
 
     /// Takes settings of [`Node::set`] away.

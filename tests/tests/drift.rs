@@ -14,7 +14,6 @@ use portcullis_tests::world::World;
 use portcullis_tests::{in_world, needs};
 use serde_json::Value;
 
-const SETTINGS: &str = "50-drift";
 /// From the drift to everything that tells of it; a look is made every second.
 const SOON: Duration = Duration::from_secs(2);
 /// The agent's metrics are at most a second behind.
@@ -23,13 +22,7 @@ const METRICS_SOON: Duration = Duration::from_secs(4);
 /// Sets the node up with the watch on, and waits for a verdict.
 fn watched(world: &World, settings: &str) -> Outcome<Node> {
     let mut node = Node::provision(world)?;
-    node.set(
-        SETTINGS,
-        &format!("[agent]\ndrift_interval = \"1s\"\n{settings}"),
-    )?;
-    node.stop_agent()?;
-    node.start_agent()?;
-    node.attest()?;
+    node.watch(settings)?;
     Ok(node)
 }
 
@@ -58,9 +51,9 @@ fn shows(series: &str, value: u64) -> Outcome {
     wait::until_true(&what, METRICS_SOON, || metric(series) == Some(value))
 }
 
-fn journal(world: &World) -> Vec<String> {
-    let text = fs::read_to_string(world.logs().join("agent.log")).unwrap_or_default();
-    text.lines()
+fn journal(node: &Node) -> Vec<String> {
+    node.agent_log()
+        .lines()
         .filter(|line| line.contains("drift, verdict void"))
         .map(str::to_owned)
         .collect()
@@ -114,7 +107,7 @@ mod needs_containerd {
             })?;
             assert_eq!(told["event"], "drift");
             assert_eq!(told["findings"], event["findings"]);
-            let told = journal(world);
+            let told = journal(&node);
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(
                 told[0].starts_with("<4>") && told[0].contains("PCR 7"),
@@ -208,7 +201,7 @@ mod needs_containerd {
             node.portcullis(&["quarantine", "--yes"])?.success()?;
             shows("portcullis_quarantined", 1)?;
             assert!(drift_events().is_empty(), "{:?}", drift_events());
-            assert!(journal(world).is_empty());
+            assert!(journal(&node).is_empty());
             node.reboot_and_attest()?;
             shows("portcullis_quarantined", 0)?;
             node.starts()?;

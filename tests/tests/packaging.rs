@@ -13,6 +13,9 @@ use portcullis_tests::{needs, programs, require, run};
 use serde_json::{Value, json};
 
 const UNIT: &str = "packaging/systemd/portcullis-agent.service";
+const FETCH: &str = "packaging/systemd/portcullis-fetch.service";
+const RESPONDER: &str = "packaging/systemd/portcullis-responder@.service";
+const RESPONDER_SOCKET: &str = "packaging/systemd/portcullis-responder.socket";
 const SYSUSERS: &str = "packaging/systemd/portcullis.sysusers.conf";
 const TMPFILES: &str = "packaging/systemd/portcullis.tmpfiles.conf";
 const HOOK: &str = "packaging/hooks.d/portcullis.json";
@@ -59,24 +62,56 @@ fn has_systemd(tool: &str) -> bool {
     false
 }
 
-/// A copy of the unit whose program exists on this machine.
-fn unit_for_this_machine(directory: &Path) -> Outcome<String> {
-    let text = shipped(UNIT).replace(installed("portcullis-agent"), "/bin/true");
-    let path = directory.join("portcullis-agent.service");
+/// A copy of a unit whose program exists on this machine.
+fn for_this_machine(directory: &Path, unit: &str) -> Outcome<String> {
+    let text = shipped(unit)
+        .replace(installed("portcullis-agent"), "/bin/true")
+        .replace(installed("portcullis-fetch"), "/bin/true");
+    let name = Path::new(unit).file_name().unwrap_or_default();
+    let path = directory.join(name);
     fs::write(&path, text).doing("copy the unit")?;
     Ok(path.display().to_string())
 }
 
+fn unit_for_this_machine(directory: &Path) -> Outcome<String> {
+    for_this_machine(directory, UNIT)
+}
+
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() -> Outcome {
+fn systemd_finds_nothing_wrong_with_the_units() -> Outcome {
     if !has_systemd("systemd-analyze") {
         return Ok(());
     }
     let scratch = tempfile::tempdir().doing("make a folder")?;
-    let unit = unit_for_this_machine(scratch.path())?;
-    let ran = run::to_end(Command::new("systemd-analyze").args(["verify", &unit]))?;
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify");
+    for unit in [UNIT, FETCH, RESPONDER, RESPONDER_SOCKET] {
+        verify.arg(for_this_machine(scratch.path(), unit)?);
+    }
+    let ran = run::to_end(&mut verify)?;
     assert_eq!(ran.stderr, "", "systemd complains");
     ran.success().map(drop)
+}
+
+#[test]
+fn the_responder_listens_where_the_notifier_looks_for_it() {
+    let socket = shipped(RESPONDER_SOCKET);
+    assert_eq!(settings(&socket, "ListenStream"), [paths::RESPONDER]);
+    assert_eq!(settings(&socket, "SocketMode"), ["0600"]);
+    // Each connection is a process, and only so many at a time.
+    assert_eq!(settings(&socket, "Accept"), ["yes"]);
+    assert_eq!(settings(&socket, "MaxConnections"), ["8"]);
+    let unit = shipped(RESPONDER);
+    let command = format!("{} --responder", installed("portcullis-agent"));
+    assert_eq!(settings(&unit, "ExecStart"), [command]);
+    assert_eq!(settings(&unit, "StandardInput"), ["socket"]);
+    let capabilities = ["CAP_DAC_READ_SEARCH CAP_KILL CAP_SYS_PTRACE"];
+    assert_eq!(settings(&unit, "CapabilityBoundingSet"), capabilities);
+    // They would hide runtimes' states, and processes, and make cgroups read-only.
+    for name in ["ProtectHome", "ProtectProc", "ProcSubset", "PrivateNetwork"] {
+        assert_eq!(settings(&unit, name), [""; 0], "{name}");
+    }
+    assert_eq!(settings(&unit, "ProtectControlGroups"), ["no"]);
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         "a duration from '1m' to '24h', or '0s' for none",
         |text| duration::parse(text).filter(|span| span.is_zero() || (MINUTE..=DAY).contains(span)),
     );
+    let drift_interval = drift::interval(reader, root);
     let remote = remote::remote(reader, root);
     let reference_signatures = reference_signatures(reader, root);
     let (key_policy, latch) = (key_policy(reader, root), latch(reader, root));
@@ -72,8 +73,10 @@ pub(super) fn agent(reader: &mut Reader, root: &Table, launch: &LaunchPolicy) ->
         remote,
         key_policy: key_policy.unwrap_or(defaults::KEY_POLICY),
         latch: latch.unwrap_or(defaults::LATCH),
-        drift_interval: drift::interval(reader, root),
+        drift_interval,
         on_drift_command: drift::command(reader, root),
+        on_drift_pods: drift::pods(reader, root, drift_interval),
+        on_drift_webhook: drift::webhook(reader, root),
     }
 }
 

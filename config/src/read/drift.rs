@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use portcullis_gate::{Code, Refusal};
+
 use super::SECOND;
 use super::node::absolute;
+use super::remote::{https_or_nothing, path_or_nothing};
+use crate::config::{OnDriftPods, WebhookConfig};
 use crate::reader::Reader;
 use crate::tree::{Table, Value};
 use crate::{defaults, duration};
@@ -44,4 +48,62 @@ pub(super) fn command(reader: &mut Reader, root: &Table) -> Vec<String> {
         })
     });
     command.unwrap_or_default()
+}
+
+/// What becomes of running containers when drift is found.
+pub(super) fn pods(reader: &mut Reader, root: &Table, interval: Duration) -> OnDriftPods {
+    let section = reader.section(root, "agent", "agent.");
+    let expected = "'leave', 'pause' or 'stop'";
+    let pods = reader.text(section, "on_drift_pods", expected, |text| match text {
+        "leave" => Some(OnDriftPods::Leave),
+        "pause" => Some(OnDriftPods::Pause),
+        "stop" => Some(OnDriftPods::Stop),
+        _ => None,
+    });
+    let pods = pods.unwrap_or(defaults::ON_DRIFT_PODS);
+    if pods != OnDriftPods::Leave && interval.is_zero() {
+        let subject = section.cited("on_drift_pods", "…");
+        reader.faults.push(
+            Refusal::new(
+                Code::ConfigMismatch,
+                subject,
+                "a watch for drift, without which nothing is paused or stopped",
+                section.cited("drift_interval", &duration::show(interval)),
+            )
+            .with_remedy("set 'agent.drift_interval=' to '1s'"),
+        );
+    }
+    pods
+}
+
+/// The server that is told of drift.
+pub(super) fn webhook(reader: &mut Reader, root: &Table) -> Option<WebhookConfig> {
+    let section = reader.section(root, "agent", "agent.");
+    let url = reader.secret(
+        section,
+        "on_drift_webhook",
+        "an address 'https://…', or nothing",
+        https_or_nothing,
+    );
+    let authority = reader.text(
+        section,
+        "on_drift_webhook_ca",
+        "an absolute path, or nothing",
+        path_or_nothing,
+    );
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let url = given(url)?;
+    let Some(authority) = given(authority) else {
+        reader.faults.push(
+            Refusal::new(
+                Code::ConfigMismatch,
+                section.cited("on_drift_webhook_ca", ""),
+                "the certificate of an authority that the server at 'on_drift_webhook=' must be of",
+                "none",
+            )
+            .with_remedy("set 'agent.on_drift_webhook_ca=' to a PEM file"),
+        );
+        return None;
+    };
+    Some(WebhookConfig { url, authority })
 }

@@ -38,23 +38,13 @@ pub(super) fn remote(reader: &mut Reader, root: &Table) -> Option<RemoteConfig> 
         section,
         "url",
         "an address 'https://…', or nothing",
-        |text| {
-            let fits = text.is_empty()
-                || (text.starts_with("https://") && !text.contains(char::is_whitespace));
-            fits.then(|| text.to_owned())
-        },
+        https_or_nothing,
     );
     let authority = reader.text(
         section,
         "authority",
         "an absolute path, or nothing",
-        |text| {
-            if text.is_empty() {
-                Some(String::new())
-            } else {
-                absolute(text)
-            }
-        },
+        path_or_nothing,
     );
     let interval = span(
         reader,
@@ -83,6 +73,24 @@ pub(super) fn remote(reader: &mut Reader, root: &Table) -> Option<RemoteConfig> 
         authority,
         interval,
     })
+}
+
+/// An address that names at least a host, or an empty one for none.
+pub(super) fn https_or_nothing(text: &str) -> Option<String> {
+    let has_host = text
+        .strip_prefix("https://")
+        .is_some_and(|rest| rest.starts_with(|first: char| !"/?#:".contains(first)));
+    let fits = text.is_empty() || (has_host && text.bytes().all(|byte| byte.is_ascii_graphic()));
+    fits.then(|| text.to_owned())
+}
+
+/// An absolute path, or an empty one for none.
+pub(super) fn path_or_nothing(text: &str) -> Option<String> {
+    if text.is_empty() {
+        Some(String::new())
+    } else {
+        absolute(text)
+    }
 }
 
 /// Whether the agent, once confined, can read it.

@@ -5,7 +5,7 @@ use portcullis_attestation::trust::Claim;
 use portcullis_gate::{Code, Kind, Refusal};
 use proptest::prelude::*;
 
-use crate::config::{Config, ExecGate, Mode};
+use crate::config::{Config, ExecGate, Mode, OnDriftPods};
 use crate::keys;
 use crate::load::parse;
 
@@ -206,6 +206,14 @@ fn values_of_the_wrong_kind_or_range_are_faults() {
         "[agent]\non_drift_command = \"/bin/true\"",
         "[agent]\non_drift_command = [\"true\"]",
         "[agent]\non_drift_command = [\"/bin/true\", 1]",
+        "[agent]\non_drift_pods = \"kill\"",
+        "[agent]\non_drift_pods = true",
+        "[agent]\non_drift_webhook = 1",
+        "[agent]\non_drift_webhook = \"http://a.example/x\"",
+        "[agent]\non_drift_webhook = \"https:///x\"",
+        "[agent]\non_drift_webhook = \"https://a.example/x y\"",
+        "[agent]\non_drift_webhook = \"https://a.example/é\"",
+        "[agent]\non_drift_webhook_ca = \"ca.pem\"",
         "[agent]\nissuer = \"\"",
         "[agent]\nissuer = \"a b\"",
         "[[namespace]]\nname = \"a/b\"",
@@ -239,6 +247,34 @@ fn limits_hold_on_both_sides() {
     ] {
         assert_eq!(parse("node.toml", text, "w").is_ok(), accepted, "{text}");
     }
+}
+
+#[test]
+fn an_address_that_may_hold_a_secret_is_repeated_nowhere() {
+    let fault = fault("[agent]\non_drift_webhook = \"http://a.example/s3cret\"");
+    assert!(!fault.to_string().contains("s3cret"), "{fault}");
+    let config = config(
+        "[agent]\non_drift_webhook = \"https://a.example/s3cret\"\non_drift_webhook_ca = \"/ca.pem\"",
+    );
+    let webhook = config.agent.on_drift_webhook.as_ref().expect("it is set");
+    assert_eq!(webhook.url, "https://a.example/s3cret");
+    assert_eq!(webhook.authority, "/ca.pem");
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_webhook_needs_an_authority_and_a_policy_for_pods_a_watch() {
+    let without = fault("[agent]\non_drift_webhook = \"https://a.example/s3cret\"");
+    assert_eq!(without.code, Code::ConfigMismatch);
+    assert!(without.subject.contains("on_drift_webhook_ca"), "{without}");
+    assert!(!without.to_string().contains("s3cret"), "{without}");
+    for pods in ["pause", "stop"] {
+        let text = format!("[agent]\ndrift_interval = \"0s\"\non_drift_pods = \"{pods}\"");
+        assert_eq!(fault(&text).code, Code::ConfigMismatch, "{text}");
+    }
+    let left = config("[agent]\ndrift_interval = \"0s\"\non_drift_pods = \"leave\"");
+    assert_eq!(left.agent.on_drift_pods, OnDriftPods::Leave);
+    assert_eq!(left.agent.on_drift_webhook, None);
 }
 
 #[test]

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 /// For connection, question and answer together.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Certificates and keys are a few KiB.
-const PEM_BYTES: u64 = 64 * 1024;
+/// A system's whole list of authorities is a quarter of a MiB.
+const PEM_BYTES: u64 = 1024 * 1024;
 
 /// A certificate and its key, both PEM, to show to servers.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub struct Identity<'a> {
     pub key: &'a Path,
 }
 
-/// A client that believes certificates of one authority.
+/// A client that believes certificates of the authorities it was made with.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
@@ -68,11 +68,13 @@ pub enum HttpsError {
         #[source]
         source: ureq::Error,
     },
-    /// The server did not give what was asked for.
-    #[error("cannot use answer of '{url}': expected status 200, found {status}")]
+    /// The server did not give what was asked for, or take what was sent.
+    #[error("cannot use answer of '{url}': expected status {expected}, found {status}")]
     Status {
         /// The address.
         url: String,
+        /// What would have been right.
+        expected: &'static str,
         /// The HTTP status.
         status: u16,
     },
@@ -81,13 +83,13 @@ pub enum HttpsError {
 // === impl Client ===
 
 impl Client {
-    /// Reads certificates and key; does not connect.
+    /// Reads certificates, at least one in `authority`, and key; does not connect.
     ///
     /// # Errors
     ///
     /// [`HttpsError::File`] and [`HttpsError::Pem`].
     pub fn new(authority: &Path, identity: Option<Identity<'_>>) -> Result<Self, HttpsError> {
-        let authority = certificate(authority, "certificate of an authority")?;
+        let authorities = authorities(authority)?;
         let identity = identity
             .map(|identity| {
                 let own = certificate(identity.certificate, "certificate")?;
@@ -97,7 +99,7 @@ impl Client {
             })
             .transpose()?;
         let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&[authority]))
+            .root_certs(RootCerts::new_with_certs(&authorities))
             .client_cert(identity)
             .build();
         let agent = Agent::config_builder()
@@ -130,7 +132,11 @@ impl Client {
         let mut answer = self.agent.get(url).call().map_err(asking)?;
         let status = answer.status().as_u16();
         if status != 200 {
-            return Err(HttpsError::Status { url: shown, status });
+            return Err(HttpsError::Status {
+                url: shown,
+                expected: "200",
+                status,
+            });
         }
         answer
             .body_mut()
@@ -139,6 +145,74 @@ impl Client {
             .read_to_vec()
             .map_err(asking)
     }
+
+    /// Sends `body` by `POST url` as `content_type`; within 10 s. Follows no redirect and does not
+    /// read what is answered beyond the status.
+    ///
+    /// Errors name the host only: the rest of the address may be a secret.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpsError::Address`], [`HttpsError::Ask`], and [`HttpsError::Status`] for any but 2xx;
+    /// worth another try later, but for the first.
+    pub fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<(), HttpsError> {
+        let shown = host_of(url);
+        if !url.starts_with("https://") {
+            return Err(HttpsError::Address { url: shown });
+        }
+        // Another try must not meet the connection on which this one failed.
+        let sent = self
+            .agent
+            .post(url)
+            .header("connection", "close")
+            .content_type(content_type)
+            .send(body);
+        let answer = match sent {
+            // They repeat the address.
+            Err(ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_)) => {
+                return Err(HttpsError::Address { url: shown });
+            }
+            Err(source) => return Err(HttpsError::Ask { url: shown, source }),
+            Ok(answer) => answer,
+        };
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(HttpsError::Status {
+            url: shown,
+            expected: "2xx",
+            status: answer.status().as_u16(),
+        })
+    }
+}
+
+/// Scheme and host of an address, without user, path and query.
+#[must_use]
+pub fn host_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "…".to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let shown: String = host.escape_debug().take(256).collect();
+    format!("{scheme}://{shown}")
+}
+
+/// All certificates in a file, at least one.
+fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>, HttpsError> {
+    const WHAT: &str = "certificate of an authority";
+    let bytes = read(path)?;
+    let mut found = Vec::new();
+    for item in parse_pem(&bytes) {
+        if let PemItem::Certificate(one) = item.map_err(|source| unusable(path, WHAT, source))? {
+            found.push(one);
+        }
+    }
+    if found.is_empty() {
+        let source = ureq::Error::Tls("no certificate in it");
+        return Err(unusable(path, WHAT, source));
+    }
+    Ok(found)
 }
 
 fn certificate(path: &Path, what: &'static str) -> Result<Certificate<'static>, HttpsError> {
@@ -164,4 +238,26 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, HttpsError> {
         return Err(reading(io::Error::other(limit)));
     }
     fs::read(path).map(Zeroizing::new).map_err(reading)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (url, shown) in [
+            ("https://a.example/hook/s3cret", "https://a.example"),
+            ("https://a.example?key=s3cret", "https://a.example"),
+            ("https://a.example#s3cret", "https://a.example"),
+            (
+                "https://me:s3cret@a.example:8443/x",
+                "https://a.example:8443",
+            ),
+            ("https://a.example", "https://a.example"),
+            ("s3cret/x", "…"),
+        ] {
+            assert_eq!(host_of(url), shown);
+        }
+    }
 }
