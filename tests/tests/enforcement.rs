@@ -139,9 +139,12 @@ fn lies(real: &str, node: &Node) -> Outcome {
 /// Traces process `pid` until it ends, so that nobody else can. Says when that has begun.
 fn trace(pid: Pid, begun: &mpsc::Sender<Outcome>) {
     let seized = ptrace::seize(pid, ptrace::Options::empty()).doing("trace the init");
-    let is_traced = seized.is_ok();
+    let is_lost = seized.is_err();
     drop(begun.send(seized));
-    while is_traced {
+    if is_lost {
+        return;
+    }
+    loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
             // Passed on, unless it is an event of the tracing itself.
             Ok(WaitStatus::Stopped(_, signal)) => drop(ptrace::cont(pid, signal)),
