@@ -12,12 +12,14 @@
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
 //! - [`keylime`], [`https_server`]: verifiers elsewhere.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
+//! - [`bpf`]: what a seccomp filter answers, instruction by instruction.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
 #![forbid(unsafe_code)]
 
 pub mod added;
 pub mod bench;
+pub mod bpf;
 pub mod carrier;
 pub mod cgroup_driver;
 pub mod containerd;

@@ -114,6 +114,7 @@ const LAYERS: [(&str, u8, &[&str]); 20] = [
             "attestation",
             "gate",
             "hardening",
+            "seccomp",
             "ledger",
             "tpm",
             "client",

@@ -159,6 +159,34 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// The answers of a section to one call.
+#[derive(Debug)]
+pub struct Answers {
+    diagrams: Diagrams,
+    answer: Function,
+}
+
+// === impl Answers ===
+
+impl Answers {
+    /// The answers of `section` to the call `name` of `abi`, on a processor whose own ABI is
+    /// `native`.
+    ///
+    /// # Errors
+    ///
+    /// [`Complex`] if its rules make too many cases.
+    pub fn new(section: &Section, native: Abi, abi: Abi, name: &str) -> Result<Self, Complex> {
+        let mut diagrams = Diagrams::default();
+        let answer = Filter::new(section).answer(&mut diagrams, abi, native, name)?;
+        Ok(Self { diagrams, answer })
+    }
+
+    /// The answer to a call with `arguments`.
+    pub fn to(&self, arguments: &[u64; 6]) -> Action {
+        Action::from_return_value(self.diagrams.value(self.answer, arguments))
+    }
+}
+
 /// The stricter of two return values.
 pub(crate) fn stricter(one: u32, other: u32) -> u32 {
     let (one, other) = (

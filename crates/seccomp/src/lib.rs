@@ -60,6 +60,7 @@ pub use abi::Abi;
 pub use action::{Action, Verdict};
 pub use diagram::Complex;
 pub use difference::{Difference, DifferenceError, Direction, differences};
+pub use filter::Answers;
 pub use intersection::{Intersection, IntersectionError, Note, intersect};
 pub use lint::{Finding, LintError, Rule, lint};
 pub use section::{Circumstances, Section, SectionError};
