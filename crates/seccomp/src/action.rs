@@ -44,6 +44,8 @@ pub enum Verdict {
 impl Action {
     /// The call happens.
     pub const ALLOW: Self = Self(ALLOW);
+    /// The process ends.
+    pub const KILL_PROCESS: Self = Self(KILL_PROCESS);
     /// What libseccomp does with calls of an ABI that the filter does not list.
     pub const KILL_THREAD: Self = Self(KILL_THREAD);
 

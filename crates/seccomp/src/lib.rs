@@ -44,11 +44,15 @@
 
 mod abi;
 mod action;
+mod bpf;
+mod convention;
 mod diagram;
 mod difference;
 mod filter;
+mod floor;
 mod intersection;
 mod lint;
+mod loaded;
 mod section;
 mod syscall;
 mod witness;
@@ -58,11 +62,14 @@ mod by_point;
 
 pub use abi::Abi;
 pub use action::{Action, Verdict};
+pub use bpf::{CallData, Instruction, run};
 pub use diagram::Complex;
 pub use difference::{Difference, DifferenceError, Direction, differences};
 pub use filter::Answers;
+pub use floor::{Floor, FloorError};
 pub use intersection::{Intersection, IntersectionError, Note, intersect};
 pub use lint::{Finding, LintError, Rule, lint};
+pub use loaded::{Weaker, verify_loaded};
 pub use section::{Circumstances, Section, SectionError};
 pub use syscall::number;
 pub use witness::Call;

@@ -2,6 +2,8 @@
 
 mod aarch64;
 mod elsewhere;
+#[cfg(target_arch = "x86_64")]
+mod i386;
 mod narrow;
 mod x86_64;
 
@@ -9,7 +11,13 @@ use std::collections::BTreeSet;
 
 use crate::abi::Abi;
 
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use aarch64::CALLS as AARCH64_CALLS;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use i386::CALLS as I386_CALLS;
 pub(crate) use narrow::narrow_arguments;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::CALLS as X86_64_CALLS;
 
 /// Calls that hand on to many others by their arguments, or from shared memory, where no filter
 /// sees them.

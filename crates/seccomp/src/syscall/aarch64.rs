@@ -6,7 +6,7 @@
 
 /// Number and name, in the order of the numbers.
 #[rustfmt::skip]
-pub(super) const CALLS: [(u32, &str); 327] = [
+pub(crate) const CALLS: [(u32, &str); 327] = [
     (0, "io_setup"), (1, "io_destroy"), (2, "io_submit"), (3, "io_cancel"), (4, "io_getevents"),
     (5, "setxattr"), (6, "lsetxattr"), (7, "fsetxattr"), (8, "getxattr"), (9, "lgetxattr"),
     (10, "fgetxattr"), (11, "listxattr"), (12, "llistxattr"), (13, "flistxattr"),

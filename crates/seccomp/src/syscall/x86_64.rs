@@ -6,7 +6,7 @@
 
 /// Number and name, in the order of the numbers.
 #[rustfmt::skip]
-pub(super) const CALLS: [(u32, &str); 385] = [
+pub(crate) const CALLS: [(u32, &str); 385] = [
     (0, "read"), (1, "write"), (2, "open"), (3, "close"), (4, "stat"), (5, "fstat"), (6, "lstat"),
     (7, "poll"), (8, "lseek"), (9, "mmap"), (10, "mprotect"), (11, "munmap"), (12, "brk"),
     (13, "rt_sigaction"), (14, "rt_sigprocmask"), (15, "rt_sigreturn"), (16, "ioctl"),
