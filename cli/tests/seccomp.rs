@@ -173,6 +173,26 @@ fn diff_shows_each_direction_with_a_call() {
 }
 
 #[test]
+fn diff_sums_up_an_architecture_that_one_side_serves() {
+    let names = json!({"names": ["read", "write", "socketcall"], "action": "SCMP_ACT_ALLOW"});
+    let closed = section(&json!([names]));
+    let mut open = closed.clone();
+    open["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    let directory = directory(&[("open.json", &open), ("closed.json", &closed)]);
+    let diff = ["diff", "--arch", "x86_64", "open.json", "closed.json"];
+    let (code, printed, _) = run(directory.path(), &diff);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        printed,
+        "open.json permits, closed.json does not (3)\n  \
+         x86 read(…): ALLOW / KILL_THREAD\n    \
+         and 2 more by way of x86 (all with '--output json')\n\
+         answered in another way (1)\n  \
+         x86 any other call(…): ERRNO 38 / KILL_THREAD\n"
+    );
+}
+
+#[test]
 fn intersect_writes_what_both_permit() {
     let directory = families();
     let intersect = [

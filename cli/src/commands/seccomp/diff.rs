@@ -51,7 +51,10 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<Report, Failure> {
         let of = || found.iter().filter(|it| it.direction == direction);
         if of().next().is_some() {
             text.push_str(&heading(direction, arguments, of().count()));
-            of().for_each(|it| text.push_str(&line(it)));
+            let (own, foreign): (Vec<&Difference>, Vec<_>) =
+                of().partition(|it| it.witness.abi == native);
+            own.into_iter().for_each(|it| text.push_str(&line(it)));
+            text.push_str(&summed(&foreign));
         }
     }
     Ok(Report {
@@ -70,6 +73,32 @@ fn heading(direction: Direction, arguments: &DiffArguments, count: usize) -> Str
         Direction::OtherAnswer => "answered in another way".to_owned(),
     };
     format!("{} ({count})\n", paint::strong(&heading))
+}
+
+/// Other architectures differ in hundreds of calls at once: of those with the same answers one, and
+/// how many there are. The whole list is in the JSON.
+fn summed(foreign: &[&Difference]) -> String {
+    let alike = |one: &Difference, other: &Difference| {
+        one.witness.abi == other.witness.abi
+            && (one.first, one.second) == (other.first, other.second)
+    };
+    let mut text = String::new();
+    for (index, difference) in foreign.iter().enumerate() {
+        let mut before = foreign.iter().take(index);
+        if before.any(|it| alike(it, difference)) {
+            continue;
+        }
+        text.push_str(&line(difference));
+        let more = foreign.iter().filter(|it| alike(it, difference)).count();
+        if more > 1 {
+            text.push_str(&format!(
+                "    and {} more by way of {} (all with '--output json')\n",
+                more.saturating_sub(1),
+                difference.witness.abi
+            ));
+        }
+    }
+    text
 }
 
 /// A call, by which architecture, and both answers to it.
