@@ -7,6 +7,7 @@ use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::PcrSelection;
 use portcullis_gate::policy::NamespaceDemand;
 use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, quote};
+use portcullis_seccomp::Floor;
 
 use crate::pattern::Pattern;
 use crate::relaxation::Relaxation;
@@ -43,6 +44,8 @@ pub struct Config {
     pub mounts_allow: Vec<String>,
     /// Block devices and datasets of which a container may have its root filesystem.
     pub root_sources: Vec<SourcePattern>,
+    /// What no container on this node may do, whatever its profile.
+    pub floor: Floor,
     /// The OCI runtime.
     pub runtime: RuntimeConfig,
     /// The OCI hook.

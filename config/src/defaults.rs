@@ -26,6 +26,11 @@ pub(crate) const PROFILE_ORDER: [&str; 3] = ["baseline", "restricted", "strict"]
 pub(crate) const EXEC_ALLOW: bool = true;
 pub(crate) const EXEC_GATE: ExecGate = ExecGate::Full;
 
+/// Another kernel than the one that was measured.
+pub(crate) const FLOOR_CALLS: [&str; 2] = ["kexec_file_load", "kexec_load"];
+/// Large parts of the kernel that containers have no use for: its cryptography, and its hypervisor.
+pub(crate) const FLOOR_FAMILIES: [&str; 2] = ["AF_ALG", "AF_VSOCK"];
+
 pub(crate) const RUNTIME_BINARY: &str = "runc";
 pub(crate) const RUNTIME_ROOT: &str = "/run/containerd/runc";
 pub(crate) const RUNTIME_SYSTEMD_CGROUP: bool = false;

@@ -21,6 +21,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
     ("exec", &["allow", "gate"]),
     ("mounts", &["allow", "root_sources"]),
     ("runtime", &["binary", "root", "systemd_cgroup"]),
+    ("floor", &["deny_syscalls", "deny_socket_families"]),
     ("hook", &["require_hardened"]),
     (
         "agent",

@@ -2,6 +2,7 @@
 
 mod agent;
 mod drift;
+mod floor;
 mod node;
 mod remote;
 mod workload;
@@ -64,6 +65,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
         exec: node::exec(&mut reader, root),
         mounts_allow: node::mounts(&mut reader, root),
         root_sources: node::root_sources(&mut reader, root),
+        floor: floor::floor(&mut reader, root),
         runtime: node::runtime(&mut reader, root),
         hook: node::hook(&mut reader, root),
     };

@@ -17,7 +17,11 @@ const LAYERS: [(&str, u8, &[&str]); 20] = [
     ("ledger", 0, &["json", "attestation"]),
     ("tpm", 1, &["json", "attestation"]),
     ("client", 1, &["json", "attestation", "gate"]),
-    ("config", 1, &["json", "attestation", "gate", "hardening"]),
+    (
+        "config",
+        1,
+        &["json", "attestation", "gate", "hardening", "seccomp"],
+    ),
     ("https", 1, &[]),
     ("journal", 1, &[]),
     ("host", 1, &["json", "attestation", "gate", "hardening"]),
