@@ -6,11 +6,11 @@ step attested timeout 60 bash -c "$(declare -f has_verdict); until has_verdict; 
 step start run second echo again
 
 # The agent hands out no verdict of an earlier run of its own. It does carry what another verifier
-# has issued, and leaves it to the relying parties to see whether that is so.
+# has issued, and leaves it to the relying parties to see whether that is so. Its watch for drift would void it: off.
 settings=/etc/portcullis/portcullis.d/60-intruder.toml
 systemctl stop portcullis-agent
 install -m 0600 verdict.jwt /var/lib/portcullis/old.jwt
-printf '[agent]\nverifier = "remote"\n[remote]\nverdict = "/var/lib/portcullis/old.jwt"\n' >$settings
+printf '[agent]\nverifier = "remote"\ndrift_interval = "0s"\n[remote]\nverdict = "/var/lib/portcullis/old.jwt"\n' >$settings
 systemctl start portcullis-agent
 step carried timeout 60 bash -c "$(declare -f has_verdict); until has_verdict; do sleep 0.5; done"
 step status portcullis status --output json
