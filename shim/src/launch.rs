@@ -23,16 +23,18 @@ mod clamp;
 mod created;
 mod docket;
 mod enforcement;
+mod floor;
 mod origin;
 mod reach;
 mod resident;
 mod runtime_choice;
 
 pub(crate) use admission::{Admission, recheck};
-pub(crate) use clamp::{admit_exec, admit_update};
+pub(crate) use clamp::{AdmittedExec, admit_exec, admit_update};
 pub(crate) use created::Created;
 use docket::Docket;
 pub(crate) use enforcement::{never_began, verify_enforced, verify_running};
+use floor::Floor;
 
 /// What a launch is about, before anything was decided.
 #[derive(Debug)]
@@ -281,6 +283,7 @@ impl Decided {
             after: after.clone(),
         });
         docket.record_permitted().await?;
+        let floor = Floor::of(&docket.config, &self.terms.relaxations);
         let systemd_cgroup =
             options.systemd_cgroup || wants_systemd(&docket.config, &self.launch.oci);
         write(
@@ -299,6 +302,7 @@ impl Decided {
             baseline,
             config_sha256: after,
             audit,
+            floor,
             shares_pid_namespace: admission::shares_pid_namespace(&self.launch.oci),
             systemd_cgroup,
             runtime_binary,

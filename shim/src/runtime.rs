@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_seccomp::Instruction;
 use ttrpc::Code;
 
 use crate::bundle::{self, write_private};
@@ -39,6 +41,8 @@ pub(crate) struct Runtime {
     systemd_cgroup: bool,
     no_new_keyring: bool,
     no_pivot_root: bool,
+    /// What everything is confined by that it starts in a container.
+    floor: Arc<[Instruction]>,
 }
 
 /// A runtime command that is ready to be spawned, with the files it talks through.
@@ -144,12 +148,19 @@ impl Runtime {
             systemd_cgroup,
             no_new_keyring: options.no_new_keyring,
             no_pivot_root: options.no_pivot_root,
+            floor: Arc::default(),
         }
+    }
+
+    /// From now on, what it starts in a container is confined by this filter; an empty one is none.
+    pub(crate) fn confine(&mut self, floor: Arc<[Instruction]>) {
+        self.floor = floor;
     }
 
     /// `create`: makes the container and leaves its init waiting.
     pub(crate) fn create(&self, id: &str, streams: ChildStreams, console: Option<&str>) -> Call {
         let mut call = self.call("create", "init");
+        self.lay_floor(&mut call);
         call.command.arg("--bundle").arg(&self.bundle);
         call.files.keep_pid = true;
         call.add_pid_file(self.bundle.join("init.pid"));
@@ -181,6 +192,7 @@ impl Runtime {
         console: Option<&str>,
     ) -> Result<Call, RuntimeError> {
         let mut call = self.call("exec", tag);
+        self.lay_floor(&mut call);
         let path = call.add_input(self.bundle.join(format!("{tag}.process.json")), spec)?;
         call.command.arg("--process").arg(path).arg("--detach");
         call.add_pid_file(self.bundle.join(format!("{tag}.pid")));
@@ -240,6 +252,12 @@ impl Runtime {
         }
         call.command.arg(id);
         call
+    }
+
+    fn lay_floor(&self, call: &mut Call) {
+        if !self.floor.is_empty() {
+            sys::filter::confine(&mut call.command, &self.floor);
+        }
     }
 
     fn call(&self, verb: &'static str, tag: &str) -> Call {

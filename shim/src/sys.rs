@@ -19,6 +19,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub(crate) mod filter;
 pub(crate) mod trace;
 
 /// Which side of [`fork_server`] runs.

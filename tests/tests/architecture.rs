@@ -33,6 +33,7 @@ const LAYERS: [(&str, u8, &[&str]); 20] = [
             "attestation",
             "gate",
             "hardening",
+            "seccomp",
             "client",
             "config",
             "host",
@@ -136,7 +137,7 @@ const ASYNC_RUNTIMES: [&str; 5] = ["tokio", "async-std", "smol", "mio", "ttrpc"]
 const UNSAFE: [(&str, &[&str]); 3] = [
     ("tpm", &["sys.rs"]),
     ("host", &["sys.rs"]),
-    ("shim", &["sys.rs", "sys/trace.rs"]),
+    ("shim", &["sys.rs", "sys/filter.rs", "sys/trace.rs"]),
 ];
 /// What a pure crate cannot use.
 const OUTSIDE_WORLD: [&str; 7] = [

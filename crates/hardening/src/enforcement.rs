@@ -30,7 +30,7 @@ pub struct Enforcement<'a>(&'a OciConfig);
 pub struct Held {
     /// `/proc/PID/status`.
     pub credentials: HeldCredentials,
-    /// How many seccomp filters it has inherited from whoever called the runtime.
+    /// How many seccomp filters its runtime was started with.
     pub inherited_filters: u32,
     /// The maps of its user namespace, seen from the host.
     pub ids: UserNamespaceMaps,

@@ -1,12 +1,15 @@
 //! What was decided at Create, kept in memory for the container's life.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use portcullis_gate::record::{ContainerRecord, Operation};
 use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Refusals, Requirement, quote};
 use portcullis_hardening::{Baseline, OciConfig};
+use portcullis_seccomp::Instruction;
 
 use super::docket::{Docket, sha256_hex, still_fresh};
+use super::floor::Floor;
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::status::TaskError;
 
@@ -28,6 +31,7 @@ pub(crate) struct Admission {
     pub(super) shares_pid_namespace: bool,
     pub(super) systemd_cgroup: bool,
     pub(super) runtime_binary: PathBuf,
+    pub(super) floor: Floor,
 }
 
 // === impl Admission ===
@@ -36,6 +40,11 @@ impl Admission {
     /// The OCI runtime, judged safe at Create.
     pub(crate) fn runtime_binary(&self) -> &Path {
         &self.runtime_binary
+    }
+
+    /// What its init is confined by, whatever its profile.
+    pub(crate) fn floor(&self) -> Arc<[Instruction]> {
+        self.floor.program()
     }
 
     /// Whether cgroups are made through systemd.

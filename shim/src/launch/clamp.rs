@@ -1,16 +1,28 @@
 //! Exec and update: gated again, then clamped to what Create decided.
 
+use std::sync::Arc;
+
 use portcullis_config::{ExecGate, Mode};
 use portcullis_gate::record::Operation;
 use portcullis_gate::{Code, Decision, Refusal, Refusals};
 use portcullis_hardening::{Baseline, Change, clamp_exec, clamp_update};
+use portcullis_seccomp::Instruction;
 use serde_json::{Map, Value};
 
 use super::docket::{Docket, still_fresh};
 use super::{Admission, ask_gate, change_record};
 use crate::status::TaskError;
 
-/// Decides an exec and gives the process spec that may be run.
+/// An exec that may be run.
+#[derive(Debug)]
+pub(crate) struct AdmittedExec {
+    /// Its process spec.
+    pub(crate) spec: Vec<u8>,
+    /// The floor of the node as it is now.
+    pub(crate) floor: Arc<[Instruction]>,
+}
+
+/// Decides an exec and gives what may be run.
 ///
 /// # Errors
 ///
@@ -19,7 +31,7 @@ pub(crate) async fn admit_exec(
     admission: &Admission,
     exec_id: &str,
     spec: &[u8],
-) -> Result<Vec<u8>, TaskError> {
+) -> Result<AdmittedExec, TaskError> {
     let mut docket = docket(admission, Operation::Exec)?;
     docket.record.exec_id = Some(exec_id.to_owned());
     if !docket.config.exec.allow {
@@ -35,7 +47,9 @@ pub(crate) async fn admit_exec(
     let clamped = within(admission, |baseline| {
         clamp_exec(spec, baseline).map(|clamped| (clamped.process, clamped.changes))
     });
-    admit(docket, clamped, spec).await
+    let floor = admission.floor.under(&docket.config);
+    let spec = admit(docket, clamped, spec).await?;
+    Ok(AdmittedExec { spec, floor })
 }
 
 /// Decides an update and gives the resources that may be set.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use portcullis_gate::record::Operation;
-use portcullis_gate::{Code, Refusal, Refusals};
+use portcullis_gate::{Code, Refusal, Refusals, quote};
 use portcullis_hardening::{Enforcement, OciConfig};
+use portcullis_seccomp::verify_loaded;
 
 use super::Admission;
 use super::docket::Docket;
-use crate::log;
 use crate::status::TaskError;
+use crate::{log, sys};
 
 /// Between two looks at a process that could not be stopped, and how often it is looked at: its
 /// runtime may still be at work in it.
@@ -30,7 +31,8 @@ pub(crate) async fn verify_enforced(
     oci: &OciConfig,
     pid: u32,
 ) -> Result<(), TaskError> {
-    match compare(oci, pid) {
+    let compared = compare(admission, oci, pid).and_then(|()| compare_filters(admission, oci, pid));
+    match compared {
         Ok(()) => Ok(()),
         Err(refusals) => Err(refuse(admission, refusals).await),
     }
@@ -54,7 +56,7 @@ pub(crate) async fn verify_running(
     ));
     let mut looks = 1;
     loop {
-        let Err(refusals) = compare(oci, pid) else {
+        let Err(refusals) = compare(admission, oci, pid) else {
             return Ok(());
         };
         if has_ended(pid) {
@@ -68,11 +70,61 @@ pub(crate) async fn verify_running(
     }
 }
 
-fn compare(oci: &OciConfig, pid: u32) -> Result<(), Refusals> {
+fn compare(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(), Refusals> {
     let enforcement = Enforcement::of(oci);
-    let pid = i32::try_from(pid).unwrap_or(i32::MAX);
-    let held = portcullis_host::held(pid, enforcement).map_err(|error| error.refusal())?;
+    let mut held = portcullis_host::held(number(pid), enforcement).map_err(|it| it.refusal())?;
+    held.inherited_filters += u32::from(!admission.floor().is_empty());
     enforcement.verify(&held)
+}
+
+/// Reads back the filters of a stopped process: the floor is the one that was loaded, and the last
+/// one denies what the configuration denies. Says so in the log where the kernel does not tell; that
+/// there are enough of them was seen already.
+fn compare_filters(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(), Refusals> {
+    let floor = admission.floor();
+    let mut loaded = Vec::new();
+    loop {
+        match sys::filter::of(number(pid), loaded.len()) {
+            Ok(Some(program)) => loaded.push(program),
+            Ok(None) => break,
+            Err(errno) => {
+                let id = &admission.container.id;
+                log::warn(&format!(
+                    "cannot read the filters of '{id}': {errno}, ignoring"
+                ));
+                return Ok(());
+            }
+        }
+    }
+    let mismatch = |subject: &str, expected: &str, found: String| {
+        Refusals::from(Refusal::new(
+            Code::EnforcementMismatch,
+            subject,
+            expected,
+            found,
+        ))
+    };
+    if !floor.is_empty() && !loaded.iter().any(|program| **program == *floor) {
+        let expected = "the floor of this node";
+        return Err(mismatch(
+            "filters in the kernel",
+            expected,
+            "other filters".to_owned(),
+        ));
+    }
+    let section = oci.as_map().get("linux").and_then(|it| it.get("seccomp"));
+    let (Some(section), Some(newest)) = (section.and_then(|it| it.as_object()), loaded.last())
+    else {
+        return Ok(());
+    };
+    verify_loaded(section, newest).map_err(|weaker| {
+        let expected = "a filter that denies what it denies";
+        mismatch("/linux/seccomp", expected, quote(&weaker.to_string()))
+    })
+}
+
+fn number(pid: u32) -> i32 {
+    i32::try_from(pid).unwrap_or(i32::MAX)
 }
 
 /// Whether nothing of the process runs any more: it is gone, or waits to be collected.

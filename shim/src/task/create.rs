@@ -124,13 +124,14 @@ impl Shim {
         mount_rootfs(&request.rootfs, &rootfs, undo).await?;
         let admission = decided.admit(&options).await?;
 
-        let runtime = Runtime::new(
+        let mut runtime = Runtime::new(
             admission.runtime_binary().to_owned(),
             &options,
             &self.settings.namespace,
             &bundle,
             admission.wants_systemd_cgroup(),
         );
+        runtime.confine(admission.floor());
         undo.cgroup = leftover::configured(&bundle);
         self.note(&id, &bundle, &options, &admission, undo.cgroup.clone())?;
         undo.runtime = Some(runtime.clone());

@@ -37,12 +37,12 @@ impl Shim {
             Ok(container.admission.clone())
         })?;
         let spec = with_terminal(spec, streams.terminal);
-        let clamped = launch::admit_exec(&admission, &exec_id, &spec).await?;
+        let admitted = launch::admit_exec(&admission, &exec_id, &spec).await?;
         self.with(&id, |container| {
             // Once more: another request may have come while the gate was asked.
             self.exec_allowed(container, &exec_id)?;
             let mut process = Process::new(streams);
-            process.spec = Some(clamped);
+            process.exec = Some(admitted);
             container.execs.insert(exec_id.clone(), process);
             Ok(())
         })?;
@@ -107,7 +107,7 @@ impl Shim {
                     phase,
                 });
             }
-            let spec = process.spec.take().ok_or_else(|| TaskError::WrongPhase {
+            let admitted = process.exec.take().ok_or_else(|| TaskError::WrongPhase {
                 verb: "start",
                 id: exec_id.clone(),
                 phase: "already tried",
@@ -115,12 +115,14 @@ impl Shim {
             process.phase = Phase::Starting;
             let streams = process.streams.clone();
             container.execs_alive += 1;
+            let mut runtime = container.runtime.clone();
+            runtime.confine(admitted.floor);
             Ok((
-                container.runtime.clone(),
+                runtime,
                 container.options.clone(),
                 container.bundle.clone(),
                 streams,
-                spec,
+                admitted.spec,
             ))
         })?;
         let tag = self.call_tag("exec");

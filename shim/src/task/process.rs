@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::launch::AdmittedExec;
 use crate::status::TaskError;
 use crate::stdio::{Relay, Streams};
 
@@ -44,8 +45,8 @@ pub(crate) struct Process {
     pub(crate) streams: Streams,
     /// What moves its data.
     pub(crate) relay: Relay,
-    /// For an exec: the clamped process spec, the only thing that is ever run.
-    pub(crate) spec: Option<Vec<u8>>,
+    /// For an exec: what was admitted, the only thing that is ever run.
+    pub(crate) exec: Option<AdmittedExec>,
     /// CloseIO came before the process existed.
     pub(crate) input_closed: bool,
     /// Its end, if it came while the runtime was still starting it: told after the start.
@@ -79,7 +80,7 @@ impl Process {
             made_at: Instant::now(),
             streams,
             relay: Relay::default(),
-            spec: None,
+            exec: None,
             input_closed: false,
             end_before_start: None,
             exit: watch::Sender::new(None),
