@@ -4,7 +4,7 @@
 //!
 //! `linux/audit.h` for the numbers; `seccomp(2)`, "struct `seccomp_data`".
 
-use crate::syscall;
+use crate::syscall::{self, Calls};
 
 /// `AUDIT_ARCH_X86_64`, which x32 shares.
 pub(crate) const X86_64: u32 = 0xc000_003e;
@@ -19,7 +19,7 @@ pub(crate) struct Convention {
     /// What a filter sees of it.
     pub(crate) audit_arch: u32,
     /// Its calls, by number.
-    pub(crate) calls: &'static [(u32, &'static str)],
+    pub(crate) calls: Calls,
 }
 
 /// Those of this machine, its own first.
@@ -28,12 +28,12 @@ pub(crate) const ALL: &[Convention] = &[
     Convention {
         oci: "SCMP_ARCH_X86_64",
         audit_arch: X86_64,
-        calls: &syscall::X86_64_CALLS,
+        calls: syscall::X86_64_CALLS,
     },
     Convention {
         oci: "SCMP_ARCH_X86",
         audit_arch: 0x4000_0003,
-        calls: &syscall::I386_CALLS,
+        calls: syscall::I386_CALLS,
     },
 ];
 /// Those of this machine. Of 32-bit ARM no calls are known here.
@@ -41,7 +41,7 @@ pub(crate) const ALL: &[Convention] = &[
 pub(crate) const ALL: &[Convention] = &[Convention {
     oci: "SCMP_ARCH_AARCH64",
     audit_arch: 0xc000_00b7,
-    calls: &syscall::AARCH64_CALLS,
+    calls: syscall::AARCH64_CALLS,
 }];
 
 // === impl Convention ===
@@ -49,7 +49,6 @@ pub(crate) const ALL: &[Convention] = &[Convention {
 impl Convention {
     /// The number of a call.
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
-        let found = self.calls.iter().find(|(_, known)| *known == name);
-        found.map(|(number, _)| *number)
+        self.calls.number(name)
     }
 }

@@ -121,7 +121,7 @@ fn verify_convention(
     for number in 0..NUMBERS {
         let name = calls
             .next_if(|(known, _)| *known == number)
-            .map(|(_, name)| *name);
+            .map(|(_, name)| name);
         let rule = name.and_then(|name| rules.get(name));
         for arguments in points(rule) {
             let may_pass = rule.is_some_and(|rule| rule.passes(arguments));

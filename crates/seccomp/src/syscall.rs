@@ -51,35 +51,39 @@ pub(crate) enum Known {
     Nowhere,
 }
 
-/// The calls of an ABI by number; `None` if they are not known here.
-fn table(abi: Abi) -> Option<&'static [(u32, &'static str)]> {
+/// The calls of an ABI: a line for each, with number and name, in the order of the numbers. As text
+/// it is a third of the size of an array, and programs that carry it are kept small.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls(&'static str);
+
+/// The calls of an ABI; `None` if they are not known here.
+fn table(abi: Abi) -> Option<Calls> {
     match abi {
-        Abi::X86_64 => Some(&x86_64::CALLS),
-        Abi::AARCH64 => Some(&aarch64::CALLS),
+        Abi::X86_64 => Some(x86_64::CALLS),
+        Abi::AARCH64 => Some(aarch64::CALLS),
         _ => None,
     }
 }
 
 /// The names of all calls of an ABI; empty if they are not known here.
 pub(crate) fn names(abi: Abi) -> BTreeSet<&'static str> {
-    let table = table(abi).unwrap_or_default();
-    table.iter().map(|(_, name)| *name).collect()
+    let calls = table(abi).into_iter().flat_map(Calls::iter);
+    calls.map(|(_, name)| name).collect()
 }
 
 /// The highest number that an ABI gave to a call.
 pub(crate) fn last_number(abi: Abi) -> Option<u32> {
-    table(abi)?.last().map(|(number, _)| *number)
+    table(abi)?.iter().last().map(|(number, _)| number)
 }
 
 /// The number of a call; `None` if the ABI does not have it, or its calls are not known here.
 pub fn number(abi: Abi, name: &str) -> Option<u32> {
-    let found = table(abi)?.iter().find(|(_, known)| *known == name);
-    found.map(|(number, _)| *number)
+    table(abi)?.number(name)
 }
 
 /// True if an ABI whose calls are known here does not have this one.
 pub(crate) fn lacks(abi: Abi, name: &str) -> bool {
-    table(abi).is_some_and(|table| table.iter().all(|(_, known)| *known != name))
+    table(abi).is_some_and(|calls| calls.number(name).is_none())
 }
 
 /// What is known of `name` under `abi`.
@@ -94,6 +98,25 @@ pub(crate) fn look_up(abi: Abi, name: &str) -> Known {
     }
 }
 
+// === impl Calls ===
+
+impl Calls {
+    /// Number and name of each.
+    pub(crate) fn iter(self) -> impl Iterator<Item = (u32, &'static str)> {
+        self.0.lines().filter_map(|line| {
+            let (number, name) = line.split_once(' ')?;
+            Some((number.parse().ok()?, name))
+        })
+    }
+
+    /// The number of a call.
+    pub(crate) fn number(self, name: &str) -> Option<u32> {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(' '));
+        let (number, _) = lines.find(|(_, known)| *known == name)?;
+        number.parse().ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +124,7 @@ mod tests {
     #[test]
     fn tables_are_ordered_and_name_nothing_twice() {
         for (abi, count) in [(Abi::X86_64, 385), (Abi::AARCH64, 327)] {
-            let table = table(abi).unwrap();
+            let table: Vec<(u32, &str)> = table(abi).unwrap().iter().collect();
             assert_eq!(table.len(), count, "{abi}");
             assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
             assert_eq!(names(abi).len(), count);

@@ -5,108 +5,84 @@
 //! Linux 6.1, `arch/x86/include/generated/uapi/asm/unistd_32.h`: every `__NR_` line. Numbers from 424
 //! on are those of every ABI.
 
-/// Number and name, in the order of the numbers.
+use super::Calls;
+
+/// Number and name of each, in the order of the numbers.
 #[rustfmt::skip]
-pub(crate) const CALLS: [(u32, &str); 440] = [
-    (0, "restart_syscall"), (1, "exit"), (2, "fork"), (3, "read"), (4, "write"), (5, "open"),
-    (6, "close"), (7, "waitpid"), (8, "creat"), (9, "link"), (10, "unlink"), (11, "execve"),
-    (12, "chdir"), (13, "time"), (14, "mknod"), (15, "chmod"), (16, "lchown"), (17, "break"),
-    (18, "oldstat"), (19, "lseek"), (20, "getpid"), (21, "mount"), (22, "umount"), (23, "setuid"),
-    (24, "getuid"), (25, "stime"), (26, "ptrace"), (27, "alarm"), (28, "oldfstat"), (29, "pause"),
-    (30, "utime"), (31, "stty"), (32, "gtty"), (33, "access"), (34, "nice"), (35, "ftime"),
-    (36, "sync"), (37, "kill"), (38, "rename"), (39, "mkdir"), (40, "rmdir"), (41, "dup"),
-    (42, "pipe"), (43, "times"), (44, "prof"), (45, "brk"), (46, "setgid"), (47, "getgid"),
-    (48, "signal"), (49, "geteuid"), (50, "getegid"), (51, "acct"), (52, "umount2"), (53, "lock"),
-    (54, "ioctl"), (55, "fcntl"), (56, "mpx"), (57, "setpgid"), (58, "ulimit"), (59, "oldolduname"),
-    (60, "umask"), (61, "chroot"), (62, "ustat"), (63, "dup2"), (64, "getppid"), (65, "getpgrp"),
-    (66, "setsid"), (67, "sigaction"), (68, "sgetmask"), (69, "ssetmask"), (70, "setreuid"),
-    (71, "setregid"), (72, "sigsuspend"), (73, "sigpending"), (74, "sethostname"),
-    (75, "setrlimit"), (76, "getrlimit"), (77, "getrusage"), (78, "gettimeofday"),
-    (79, "settimeofday"), (80, "getgroups"), (81, "setgroups"), (82, "select"), (83, "symlink"),
-    (84, "oldlstat"), (85, "readlink"), (86, "uselib"), (87, "swapon"), (88, "reboot"),
-    (89, "readdir"), (90, "mmap"), (91, "munmap"), (92, "truncate"), (93, "ftruncate"),
-    (94, "fchmod"), (95, "fchown"), (96, "getpriority"), (97, "setpriority"), (98, "profil"),
-    (99, "statfs"), (100, "fstatfs"), (101, "ioperm"), (102, "socketcall"), (103, "syslog"),
-    (104, "setitimer"), (105, "getitimer"), (106, "stat"), (107, "lstat"), (108, "fstat"),
-    (109, "olduname"), (110, "iopl"), (111, "vhangup"), (112, "idle"), (113, "vm86old"),
-    (114, "wait4"), (115, "swapoff"), (116, "sysinfo"), (117, "ipc"), (118, "fsync"),
-    (119, "sigreturn"), (120, "clone"), (121, "setdomainname"), (122, "uname"), (123, "modify_ldt"),
-    (124, "adjtimex"), (125, "mprotect"), (126, "sigprocmask"), (127, "create_module"),
-    (128, "init_module"), (129, "delete_module"), (130, "get_kernel_syms"), (131, "quotactl"),
-    (132, "getpgid"), (133, "fchdir"), (134, "bdflush"), (135, "sysfs"), (136, "personality"),
-    (137, "afs_syscall"), (138, "setfsuid"), (139, "setfsgid"), (140, "_llseek"), (141, "getdents"),
-    (142, "_newselect"), (143, "flock"), (144, "msync"), (145, "readv"), (146, "writev"),
-    (147, "getsid"), (148, "fdatasync"), (149, "_sysctl"), (150, "mlock"), (151, "munlock"),
-    (152, "mlockall"), (153, "munlockall"), (154, "sched_setparam"), (155, "sched_getparam"),
-    (156, "sched_setscheduler"), (157, "sched_getscheduler"), (158, "sched_yield"),
-    (159, "sched_get_priority_max"), (160, "sched_get_priority_min"),
-    (161, "sched_rr_get_interval"), (162, "nanosleep"), (163, "mremap"), (164, "setresuid"),
-    (165, "getresuid"), (166, "vm86"), (167, "query_module"), (168, "poll"), (169, "nfsservctl"),
-    (170, "setresgid"), (171, "getresgid"), (172, "prctl"), (173, "rt_sigreturn"),
-    (174, "rt_sigaction"), (175, "rt_sigprocmask"), (176, "rt_sigpending"),
-    (177, "rt_sigtimedwait"), (178, "rt_sigqueueinfo"), (179, "rt_sigsuspend"), (180, "pread64"),
-    (181, "pwrite64"), (182, "chown"), (183, "getcwd"), (184, "capget"), (185, "capset"),
-    (186, "sigaltstack"), (187, "sendfile"), (188, "getpmsg"), (189, "putpmsg"), (190, "vfork"),
-    (191, "ugetrlimit"), (192, "mmap2"), (193, "truncate64"), (194, "ftruncate64"), (195, "stat64"),
-    (196, "lstat64"), (197, "fstat64"), (198, "lchown32"), (199, "getuid32"), (200, "getgid32"),
-    (201, "geteuid32"), (202, "getegid32"), (203, "setreuid32"), (204, "setregid32"),
-    (205, "getgroups32"), (206, "setgroups32"), (207, "fchown32"), (208, "setresuid32"),
-    (209, "getresuid32"), (210, "setresgid32"), (211, "getresgid32"), (212, "chown32"),
-    (213, "setuid32"), (214, "setgid32"), (215, "setfsuid32"), (216, "setfsgid32"),
-    (217, "pivot_root"), (218, "mincore"), (219, "madvise"), (220, "getdents64"), (221, "fcntl64"),
-    (224, "gettid"), (225, "readahead"), (226, "setxattr"), (227, "lsetxattr"), (228, "fsetxattr"),
-    (229, "getxattr"), (230, "lgetxattr"), (231, "fgetxattr"), (232, "listxattr"),
-    (233, "llistxattr"), (234, "flistxattr"), (235, "removexattr"), (236, "lremovexattr"),
-    (237, "fremovexattr"), (238, "tkill"), (239, "sendfile64"), (240, "futex"),
-    (241, "sched_setaffinity"), (242, "sched_getaffinity"), (243, "set_thread_area"),
-    (244, "get_thread_area"), (245, "io_setup"), (246, "io_destroy"), (247, "io_getevents"),
-    (248, "io_submit"), (249, "io_cancel"), (250, "fadvise64"), (252, "exit_group"),
-    (253, "lookup_dcookie"), (254, "epoll_create"), (255, "epoll_ctl"), (256, "epoll_wait"),
-    (257, "remap_file_pages"), (258, "set_tid_address"), (259, "timer_create"),
-    (260, "timer_settime"), (261, "timer_gettime"), (262, "timer_getoverrun"),
-    (263, "timer_delete"), (264, "clock_settime"), (265, "clock_gettime"), (266, "clock_getres"),
-    (267, "clock_nanosleep"), (268, "statfs64"), (269, "fstatfs64"), (270, "tgkill"),
-    (271, "utimes"), (272, "fadvise64_64"), (273, "vserver"), (274, "mbind"),
-    (275, "get_mempolicy"), (276, "set_mempolicy"), (277, "mq_open"), (278, "mq_unlink"),
-    (279, "mq_timedsend"), (280, "mq_timedreceive"), (281, "mq_notify"), (282, "mq_getsetattr"),
-    (283, "kexec_load"), (284, "waitid"), (286, "add_key"), (287, "request_key"), (288, "keyctl"),
-    (289, "ioprio_set"), (290, "ioprio_get"), (291, "inotify_init"), (292, "inotify_add_watch"),
-    (293, "inotify_rm_watch"), (294, "migrate_pages"), (295, "openat"), (296, "mkdirat"),
-    (297, "mknodat"), (298, "fchownat"), (299, "futimesat"), (300, "fstatat64"), (301, "unlinkat"),
-    (302, "renameat"), (303, "linkat"), (304, "symlinkat"), (305, "readlinkat"), (306, "fchmodat"),
-    (307, "faccessat"), (308, "pselect6"), (309, "ppoll"), (310, "unshare"),
-    (311, "set_robust_list"), (312, "get_robust_list"), (313, "splice"), (314, "sync_file_range"),
-    (315, "tee"), (316, "vmsplice"), (317, "move_pages"), (318, "getcpu"), (319, "epoll_pwait"),
-    (320, "utimensat"), (321, "signalfd"), (322, "timerfd_create"), (323, "eventfd"),
-    (324, "fallocate"), (325, "timerfd_settime"), (326, "timerfd_gettime"), (327, "signalfd4"),
-    (328, "eventfd2"), (329, "epoll_create1"), (330, "dup3"), (331, "pipe2"),
-    (332, "inotify_init1"), (333, "preadv"), (334, "pwritev"), (335, "rt_tgsigqueueinfo"),
-    (336, "perf_event_open"), (337, "recvmmsg"), (338, "fanotify_init"), (339, "fanotify_mark"),
-    (340, "prlimit64"), (341, "name_to_handle_at"), (342, "open_by_handle_at"),
-    (343, "clock_adjtime"), (344, "syncfs"), (345, "sendmmsg"), (346, "setns"),
-    (347, "process_vm_readv"), (348, "process_vm_writev"), (349, "kcmp"), (350, "finit_module"),
-    (351, "sched_setattr"), (352, "sched_getattr"), (353, "renameat2"), (354, "seccomp"),
-    (355, "getrandom"), (356, "memfd_create"), (357, "bpf"), (358, "execveat"), (359, "socket"),
-    (360, "socketpair"), (361, "bind"), (362, "connect"), (363, "listen"), (364, "accept4"),
-    (365, "getsockopt"), (366, "setsockopt"), (367, "getsockname"), (368, "getpeername"),
-    (369, "sendto"), (370, "sendmsg"), (371, "recvfrom"), (372, "recvmsg"), (373, "shutdown"),
-    (374, "userfaultfd"), (375, "membarrier"), (376, "mlock2"), (377, "copy_file_range"),
-    (378, "preadv2"), (379, "pwritev2"), (380, "pkey_mprotect"), (381, "pkey_alloc"),
-    (382, "pkey_free"), (383, "statx"), (384, "arch_prctl"), (385, "io_pgetevents"), (386, "rseq"),
-    (393, "semget"), (394, "semctl"), (395, "shmget"), (396, "shmctl"), (397, "shmat"),
-    (398, "shmdt"), (399, "msgget"), (400, "msgsnd"), (401, "msgrcv"), (402, "msgctl"),
-    (403, "clock_gettime64"), (404, "clock_settime64"), (405, "clock_adjtime64"),
-    (406, "clock_getres_time64"), (407, "clock_nanosleep_time64"), (408, "timer_gettime64"),
-    (409, "timer_settime64"), (410, "timerfd_gettime64"), (411, "timerfd_settime64"),
-    (412, "utimensat_time64"), (413, "pselect6_time64"), (414, "ppoll_time64"),
-    (416, "io_pgetevents_time64"), (417, "recvmmsg_time64"), (418, "mq_timedsend_time64"),
-    (419, "mq_timedreceive_time64"), (420, "semtimedop_time64"), (421, "rt_sigtimedwait_time64"),
-    (422, "futex_time64"), (423, "sched_rr_get_interval_time64"), (424, "pidfd_send_signal"),
-    (425, "io_uring_setup"), (426, "io_uring_enter"), (427, "io_uring_register"),
-    (428, "open_tree"), (429, "move_mount"), (430, "fsopen"), (431, "fsconfig"), (432, "fsmount"),
-    (433, "fspick"), (434, "pidfd_open"), (435, "clone3"), (436, "close_range"), (437, "openat2"),
-    (438, "pidfd_getfd"), (439, "faccessat2"), (440, "process_madvise"), (441, "epoll_pwait2"),
-    (442, "mount_setattr"), (443, "quotactl_fd"), (444, "landlock_create_ruleset"),
-    (445, "landlock_add_rule"), (446, "landlock_restrict_self"), (447, "memfd_secret"),
-    (448, "process_mrelease"), (449, "futex_waitv"), (450, "set_mempolicy_home_node"),
-];
+pub(crate) const CALLS: Calls = Calls("\
+0 restart_syscall\n1 exit\n2 fork\n3 read\n4 write\n5 open\n6 close\n7 waitpid\n8 creat\n\
+9 link\n10 unlink\n11 execve\n12 chdir\n13 time\n14 mknod\n15 chmod\n16 lchown\n17 break\n\
+18 oldstat\n19 lseek\n20 getpid\n21 mount\n22 umount\n23 setuid\n24 getuid\n25 stime\n\
+26 ptrace\n27 alarm\n28 oldfstat\n29 pause\n30 utime\n31 stty\n32 gtty\n33 access\n34 nice\n\
+35 ftime\n36 sync\n37 kill\n38 rename\n39 mkdir\n40 rmdir\n41 dup\n42 pipe\n43 times\n44 prof\n\
+45 brk\n46 setgid\n47 getgid\n48 signal\n49 geteuid\n50 getegid\n51 acct\n52 umount2\n53 lock\n\
+54 ioctl\n55 fcntl\n56 mpx\n57 setpgid\n58 ulimit\n59 oldolduname\n60 umask\n61 chroot\n\
+62 ustat\n63 dup2\n64 getppid\n65 getpgrp\n66 setsid\n67 sigaction\n68 sgetmask\n69 ssetmask\n\
+70 setreuid\n71 setregid\n72 sigsuspend\n73 sigpending\n74 sethostname\n75 setrlimit\n\
+76 getrlimit\n77 getrusage\n78 gettimeofday\n79 settimeofday\n80 getgroups\n81 setgroups\n\
+82 select\n83 symlink\n84 oldlstat\n85 readlink\n86 uselib\n87 swapon\n88 reboot\n89 readdir\n\
+90 mmap\n91 munmap\n92 truncate\n93 ftruncate\n94 fchmod\n95 fchown\n96 getpriority\n\
+97 setpriority\n98 profil\n99 statfs\n100 fstatfs\n101 ioperm\n102 socketcall\n103 syslog\n\
+104 setitimer\n105 getitimer\n106 stat\n107 lstat\n108 fstat\n109 olduname\n110 iopl\n\
+111 vhangup\n112 idle\n113 vm86old\n114 wait4\n115 swapoff\n116 sysinfo\n117 ipc\n118 fsync\n\
+119 sigreturn\n120 clone\n121 setdomainname\n122 uname\n123 modify_ldt\n124 adjtimex\n\
+125 mprotect\n126 sigprocmask\n127 create_module\n128 init_module\n129 delete_module\n\
+130 get_kernel_syms\n131 quotactl\n132 getpgid\n133 fchdir\n134 bdflush\n135 sysfs\n\
+136 personality\n137 afs_syscall\n138 setfsuid\n139 setfsgid\n140 _llseek\n141 getdents\n\
+142 _newselect\n143 flock\n144 msync\n145 readv\n146 writev\n147 getsid\n148 fdatasync\n\
+149 _sysctl\n150 mlock\n151 munlock\n152 mlockall\n153 munlockall\n154 sched_setparam\n\
+155 sched_getparam\n156 sched_setscheduler\n157 sched_getscheduler\n158 sched_yield\n\
+159 sched_get_priority_max\n160 sched_get_priority_min\n161 sched_rr_get_interval\n\
+162 nanosleep\n163 mremap\n164 setresuid\n165 getresuid\n166 vm86\n167 query_module\n168 poll\n\
+169 nfsservctl\n170 setresgid\n171 getresgid\n172 prctl\n173 rt_sigreturn\n174 rt_sigaction\n\
+175 rt_sigprocmask\n176 rt_sigpending\n177 rt_sigtimedwait\n178 rt_sigqueueinfo\n\
+179 rt_sigsuspend\n180 pread64\n181 pwrite64\n182 chown\n183 getcwd\n184 capget\n185 capset\n\
+186 sigaltstack\n187 sendfile\n188 getpmsg\n189 putpmsg\n190 vfork\n191 ugetrlimit\n192 mmap2\n\
+193 truncate64\n194 ftruncate64\n195 stat64\n196 lstat64\n197 fstat64\n198 lchown32\n\
+199 getuid32\n200 getgid32\n201 geteuid32\n202 getegid32\n203 setreuid32\n204 setregid32\n\
+205 getgroups32\n206 setgroups32\n207 fchown32\n208 setresuid32\n209 getresuid32\n\
+210 setresgid32\n211 getresgid32\n212 chown32\n213 setuid32\n214 setgid32\n215 setfsuid32\n\
+216 setfsgid32\n217 pivot_root\n218 mincore\n219 madvise\n220 getdents64\n221 fcntl64\n\
+224 gettid\n225 readahead\n226 setxattr\n227 lsetxattr\n228 fsetxattr\n229 getxattr\n\
+230 lgetxattr\n231 fgetxattr\n232 listxattr\n233 llistxattr\n234 flistxattr\n235 removexattr\n\
+236 lremovexattr\n237 fremovexattr\n238 tkill\n239 sendfile64\n240 futex\n\
+241 sched_setaffinity\n242 sched_getaffinity\n243 set_thread_area\n244 get_thread_area\n\
+245 io_setup\n246 io_destroy\n247 io_getevents\n248 io_submit\n249 io_cancel\n250 fadvise64\n\
+252 exit_group\n253 lookup_dcookie\n254 epoll_create\n255 epoll_ctl\n256 epoll_wait\n\
+257 remap_file_pages\n258 set_tid_address\n259 timer_create\n260 timer_settime\n\
+261 timer_gettime\n262 timer_getoverrun\n263 timer_delete\n264 clock_settime\n\
+265 clock_gettime\n266 clock_getres\n267 clock_nanosleep\n268 statfs64\n269 fstatfs64\n\
+270 tgkill\n271 utimes\n272 fadvise64_64\n273 vserver\n274 mbind\n275 get_mempolicy\n\
+276 set_mempolicy\n277 mq_open\n278 mq_unlink\n279 mq_timedsend\n280 mq_timedreceive\n\
+281 mq_notify\n282 mq_getsetattr\n283 kexec_load\n284 waitid\n286 add_key\n287 request_key\n\
+288 keyctl\n289 ioprio_set\n290 ioprio_get\n291 inotify_init\n292 inotify_add_watch\n\
+293 inotify_rm_watch\n294 migrate_pages\n295 openat\n296 mkdirat\n297 mknodat\n298 fchownat\n\
+299 futimesat\n300 fstatat64\n301 unlinkat\n302 renameat\n303 linkat\n304 symlinkat\n\
+305 readlinkat\n306 fchmodat\n307 faccessat\n308 pselect6\n309 ppoll\n310 unshare\n\
+311 set_robust_list\n312 get_robust_list\n313 splice\n314 sync_file_range\n315 tee\n\
+316 vmsplice\n317 move_pages\n318 getcpu\n319 epoll_pwait\n320 utimensat\n321 signalfd\n\
+322 timerfd_create\n323 eventfd\n324 fallocate\n325 timerfd_settime\n326 timerfd_gettime\n\
+327 signalfd4\n328 eventfd2\n329 epoll_create1\n330 dup3\n331 pipe2\n332 inotify_init1\n\
+333 preadv\n334 pwritev\n335 rt_tgsigqueueinfo\n336 perf_event_open\n337 recvmmsg\n\
+338 fanotify_init\n339 fanotify_mark\n340 prlimit64\n341 name_to_handle_at\n\
+342 open_by_handle_at\n343 clock_adjtime\n344 syncfs\n345 sendmmsg\n346 setns\n\
+347 process_vm_readv\n348 process_vm_writev\n349 kcmp\n350 finit_module\n351 sched_setattr\n\
+352 sched_getattr\n353 renameat2\n354 seccomp\n355 getrandom\n356 memfd_create\n357 bpf\n\
+358 execveat\n359 socket\n360 socketpair\n361 bind\n362 connect\n363 listen\n364 accept4\n\
+365 getsockopt\n366 setsockopt\n367 getsockname\n368 getpeername\n369 sendto\n370 sendmsg\n\
+371 recvfrom\n372 recvmsg\n373 shutdown\n374 userfaultfd\n375 membarrier\n376 mlock2\n\
+377 copy_file_range\n378 preadv2\n379 pwritev2\n380 pkey_mprotect\n381 pkey_alloc\n\
+382 pkey_free\n383 statx\n384 arch_prctl\n385 io_pgetevents\n386 rseq\n393 semget\n394 semctl\n\
+395 shmget\n396 shmctl\n397 shmat\n398 shmdt\n399 msgget\n400 msgsnd\n401 msgrcv\n402 msgctl\n\
+403 clock_gettime64\n404 clock_settime64\n405 clock_adjtime64\n406 clock_getres_time64\n\
+407 clock_nanosleep_time64\n408 timer_gettime64\n409 timer_settime64\n410 timerfd_gettime64\n\
+411 timerfd_settime64\n412 utimensat_time64\n413 pselect6_time64\n414 ppoll_time64\n\
+416 io_pgetevents_time64\n417 recvmmsg_time64\n418 mq_timedsend_time64\n\
+419 mq_timedreceive_time64\n420 semtimedop_time64\n421 rt_sigtimedwait_time64\n\
+422 futex_time64\n423 sched_rr_get_interval_time64\n424 pidfd_send_signal\n425 io_uring_setup\n\
+426 io_uring_enter\n427 io_uring_register\n428 open_tree\n429 move_mount\n430 fsopen\n\
+431 fsconfig\n432 fsmount\n433 fspick\n434 pidfd_open\n435 clone3\n436 close_range\n\
+437 openat2\n438 pidfd_getfd\n439 faccessat2\n440 process_madvise\n441 epoll_pwait2\n\
+442 mount_setattr\n443 quotactl_fd\n444 landlock_create_ruleset\n445 landlock_add_rule\n\
+446 landlock_restrict_self\n447 memfd_secret\n448 process_mrelease\n449 futex_waitv\n\
+450 set_mempolicy_home_node\n");

@@ -4,97 +4,74 @@
 //!
 //! Linux 7.2, `arch/x86/include/generated/uapi/asm/unistd_64.h`: every `__NR_` line.
 
-/// Number and name, in the order of the numbers.
+use super::Calls;
+
+/// Number and name of each, in the order of the numbers.
 #[rustfmt::skip]
-pub(crate) const CALLS: [(u32, &str); 385] = [
-    (0, "read"), (1, "write"), (2, "open"), (3, "close"), (4, "stat"), (5, "fstat"), (6, "lstat"),
-    (7, "poll"), (8, "lseek"), (9, "mmap"), (10, "mprotect"), (11, "munmap"), (12, "brk"),
-    (13, "rt_sigaction"), (14, "rt_sigprocmask"), (15, "rt_sigreturn"), (16, "ioctl"),
-    (17, "pread64"), (18, "pwrite64"), (19, "readv"), (20, "writev"), (21, "access"),
-    (22, "pipe"), (23, "select"), (24, "sched_yield"), (25, "mremap"), (26, "msync"),
-    (27, "mincore"), (28, "madvise"), (29, "shmget"), (30, "shmat"), (31, "shmctl"), (32, "dup"),
-    (33, "dup2"), (34, "pause"), (35, "nanosleep"), (36, "getitimer"), (37, "alarm"),
-    (38, "setitimer"), (39, "getpid"), (40, "sendfile"), (41, "socket"), (42, "connect"),
-    (43, "accept"), (44, "sendto"), (45, "recvfrom"), (46, "sendmsg"), (47, "recvmsg"),
-    (48, "shutdown"), (49, "bind"), (50, "listen"), (51, "getsockname"), (52, "getpeername"),
-    (53, "socketpair"), (54, "setsockopt"), (55, "getsockopt"), (56, "clone"), (57, "fork"),
-    (58, "vfork"), (59, "execve"), (60, "exit"), (61, "wait4"), (62, "kill"), (63, "uname"),
-    (64, "semget"), (65, "semop"), (66, "semctl"), (67, "shmdt"), (68, "msgget"), (69, "msgsnd"),
-    (70, "msgrcv"), (71, "msgctl"), (72, "fcntl"), (73, "flock"), (74, "fsync"),
-    (75, "fdatasync"), (76, "truncate"), (77, "ftruncate"), (78, "getdents"), (79, "getcwd"),
-    (80, "chdir"), (81, "fchdir"), (82, "rename"), (83, "mkdir"), (84, "rmdir"), (85, "creat"),
-    (86, "link"), (87, "unlink"), (88, "symlink"), (89, "readlink"), (90, "chmod"),
-    (91, "fchmod"), (92, "chown"), (93, "fchown"), (94, "lchown"), (95, "umask"),
-    (96, "gettimeofday"), (97, "getrlimit"), (98, "getrusage"), (99, "sysinfo"), (100, "times"),
-    (101, "ptrace"), (102, "getuid"), (103, "syslog"), (104, "getgid"), (105, "setuid"),
-    (106, "setgid"), (107, "geteuid"), (108, "getegid"), (109, "setpgid"), (110, "getppid"),
-    (111, "getpgrp"), (112, "setsid"), (113, "setreuid"), (114, "setregid"), (115, "getgroups"),
-    (116, "setgroups"), (117, "setresuid"), (118, "getresuid"), (119, "setresgid"),
-    (120, "getresgid"), (121, "getpgid"), (122, "setfsuid"), (123, "setfsgid"), (124, "getsid"),
-    (125, "capget"), (126, "capset"), (127, "rt_sigpending"), (128, "rt_sigtimedwait"),
-    (129, "rt_sigqueueinfo"), (130, "rt_sigsuspend"), (131, "sigaltstack"), (132, "utime"),
-    (133, "mknod"), (134, "uselib"), (135, "personality"), (136, "ustat"), (137, "statfs"),
-    (138, "fstatfs"), (139, "sysfs"), (140, "getpriority"), (141, "setpriority"),
-    (142, "sched_setparam"), (143, "sched_getparam"), (144, "sched_setscheduler"),
-    (145, "sched_getscheduler"), (146, "sched_get_priority_max"), (147, "sched_get_priority_min"),
-    (148, "sched_rr_get_interval"), (149, "mlock"), (150, "munlock"), (151, "mlockall"),
-    (152, "munlockall"), (153, "vhangup"), (154, "modify_ldt"), (155, "pivot_root"),
-    (156, "_sysctl"), (157, "prctl"), (158, "arch_prctl"), (159, "adjtimex"), (160, "setrlimit"),
-    (161, "chroot"), (162, "sync"), (163, "acct"), (164, "settimeofday"), (165, "mount"),
-    (166, "umount2"), (167, "swapon"), (168, "swapoff"), (169, "reboot"), (170, "sethostname"),
-    (171, "setdomainname"), (172, "iopl"), (173, "ioperm"), (174, "create_module"),
-    (175, "init_module"), (176, "delete_module"), (177, "get_kernel_syms"), (178, "query_module"),
-    (179, "quotactl"), (180, "nfsservctl"), (181, "getpmsg"), (182, "putpmsg"),
-    (183, "afs_syscall"), (184, "tuxcall"), (185, "security"), (186, "gettid"),
-    (187, "readahead"), (188, "setxattr"), (189, "lsetxattr"), (190, "fsetxattr"),
-    (191, "getxattr"), (192, "lgetxattr"), (193, "fgetxattr"), (194, "listxattr"),
-    (195, "llistxattr"), (196, "flistxattr"), (197, "removexattr"), (198, "lremovexattr"),
-    (199, "fremovexattr"), (200, "tkill"), (201, "time"), (202, "futex"),
-    (203, "sched_setaffinity"), (204, "sched_getaffinity"), (205, "set_thread_area"),
-    (206, "io_setup"), (207, "io_destroy"), (208, "io_getevents"), (209, "io_submit"),
-    (210, "io_cancel"), (211, "get_thread_area"), (212, "lookup_dcookie"), (213, "epoll_create"),
-    (214, "epoll_ctl_old"), (215, "epoll_wait_old"), (216, "remap_file_pages"),
-    (217, "getdents64"), (218, "set_tid_address"), (219, "restart_syscall"), (220, "semtimedop"),
-    (221, "fadvise64"), (222, "timer_create"), (223, "timer_settime"), (224, "timer_gettime"),
-    (225, "timer_getoverrun"), (226, "timer_delete"), (227, "clock_settime"),
-    (228, "clock_gettime"), (229, "clock_getres"), (230, "clock_nanosleep"), (231, "exit_group"),
-    (232, "epoll_wait"), (233, "epoll_ctl"), (234, "tgkill"), (235, "utimes"), (236, "vserver"),
-    (237, "mbind"), (238, "set_mempolicy"), (239, "get_mempolicy"), (240, "mq_open"),
-    (241, "mq_unlink"), (242, "mq_timedsend"), (243, "mq_timedreceive"), (244, "mq_notify"),
-    (245, "mq_getsetattr"), (246, "kexec_load"), (247, "waitid"), (248, "add_key"),
-    (249, "request_key"), (250, "keyctl"), (251, "ioprio_set"), (252, "ioprio_get"),
-    (253, "inotify_init"), (254, "inotify_add_watch"), (255, "inotify_rm_watch"),
-    (256, "migrate_pages"), (257, "openat"), (258, "mkdirat"), (259, "mknodat"),
-    (260, "fchownat"), (261, "futimesat"), (262, "newfstatat"), (263, "unlinkat"),
-    (264, "renameat"), (265, "linkat"), (266, "symlinkat"), (267, "readlinkat"),
-    (268, "fchmodat"), (269, "faccessat"), (270, "pselect6"), (271, "ppoll"), (272, "unshare"),
-    (273, "set_robust_list"), (274, "get_robust_list"), (275, "splice"), (276, "tee"),
-    (277, "sync_file_range"), (278, "vmsplice"), (279, "move_pages"), (280, "utimensat"),
-    (281, "epoll_pwait"), (282, "signalfd"), (283, "timerfd_create"), (284, "eventfd"),
-    (285, "fallocate"), (286, "timerfd_settime"), (287, "timerfd_gettime"), (288, "accept4"),
-    (289, "signalfd4"), (290, "eventfd2"), (291, "epoll_create1"), (292, "dup3"), (293, "pipe2"),
-    (294, "inotify_init1"), (295, "preadv"), (296, "pwritev"), (297, "rt_tgsigqueueinfo"),
-    (298, "perf_event_open"), (299, "recvmmsg"), (300, "fanotify_init"), (301, "fanotify_mark"),
-    (302, "prlimit64"), (303, "name_to_handle_at"), (304, "open_by_handle_at"),
-    (305, "clock_adjtime"), (306, "syncfs"), (307, "sendmmsg"), (308, "setns"), (309, "getcpu"),
-    (310, "process_vm_readv"), (311, "process_vm_writev"), (312, "kcmp"), (313, "finit_module"),
-    (314, "sched_setattr"), (315, "sched_getattr"), (316, "renameat2"), (317, "seccomp"),
-    (318, "getrandom"), (319, "memfd_create"), (320, "kexec_file_load"), (321, "bpf"),
-    (322, "execveat"), (323, "userfaultfd"), (324, "membarrier"), (325, "mlock2"),
-    (326, "copy_file_range"), (327, "preadv2"), (328, "pwritev2"), (329, "pkey_mprotect"),
-    (330, "pkey_alloc"), (331, "pkey_free"), (332, "statx"), (333, "io_pgetevents"),
-    (334, "rseq"), (335, "uretprobe"), (336, "uprobe"), (424, "pidfd_send_signal"),
-    (425, "io_uring_setup"), (426, "io_uring_enter"), (427, "io_uring_register"),
-    (428, "open_tree"), (429, "move_mount"), (430, "fsopen"), (431, "fsconfig"), (432, "fsmount"),
-    (433, "fspick"), (434, "pidfd_open"), (435, "clone3"), (436, "close_range"), (437, "openat2"),
-    (438, "pidfd_getfd"), (439, "faccessat2"), (440, "process_madvise"), (441, "epoll_pwait2"),
-    (442, "mount_setattr"), (443, "quotactl_fd"), (444, "landlock_create_ruleset"),
-    (445, "landlock_add_rule"), (446, "landlock_restrict_self"), (447, "memfd_secret"),
-    (448, "process_mrelease"), (449, "futex_waitv"), (450, "set_mempolicy_home_node"),
-    (451, "cachestat"), (452, "fchmodat2"), (453, "map_shadow_stack"), (454, "futex_wake"),
-    (455, "futex_wait"), (456, "futex_requeue"), (457, "statmount"), (458, "listmount"),
-    (459, "lsm_get_self_attr"), (460, "lsm_set_self_attr"), (461, "lsm_list_modules"),
-    (462, "mseal"), (463, "setxattrat"), (464, "getxattrat"), (465, "listxattrat"),
-    (466, "removexattrat"), (467, "open_tree_attr"), (468, "file_getattr"), (469, "file_setattr"),
-    (470, "listns"), (471, "rseq_slice_yield"),
-];
+pub(crate) const CALLS: Calls = Calls("\
+0 read\n1 write\n2 open\n3 close\n4 stat\n5 fstat\n6 lstat\n7 poll\n8 lseek\n9 mmap\n\
+10 mprotect\n11 munmap\n12 brk\n13 rt_sigaction\n14 rt_sigprocmask\n15 rt_sigreturn\n16 ioctl\n\
+17 pread64\n18 pwrite64\n19 readv\n20 writev\n21 access\n22 pipe\n23 select\n24 sched_yield\n\
+25 mremap\n26 msync\n27 mincore\n28 madvise\n29 shmget\n30 shmat\n31 shmctl\n32 dup\n33 dup2\n\
+34 pause\n35 nanosleep\n36 getitimer\n37 alarm\n38 setitimer\n39 getpid\n40 sendfile\n\
+41 socket\n42 connect\n43 accept\n44 sendto\n45 recvfrom\n46 sendmsg\n47 recvmsg\n48 shutdown\n\
+49 bind\n50 listen\n51 getsockname\n52 getpeername\n53 socketpair\n54 setsockopt\n\
+55 getsockopt\n56 clone\n57 fork\n58 vfork\n59 execve\n60 exit\n61 wait4\n62 kill\n63 uname\n\
+64 semget\n65 semop\n66 semctl\n67 shmdt\n68 msgget\n69 msgsnd\n70 msgrcv\n71 msgctl\n72 fcntl\n\
+73 flock\n74 fsync\n75 fdatasync\n76 truncate\n77 ftruncate\n78 getdents\n79 getcwd\n80 chdir\n\
+81 fchdir\n82 rename\n83 mkdir\n84 rmdir\n85 creat\n86 link\n87 unlink\n88 symlink\n\
+89 readlink\n90 chmod\n91 fchmod\n92 chown\n93 fchown\n94 lchown\n95 umask\n96 gettimeofday\n\
+97 getrlimit\n98 getrusage\n99 sysinfo\n100 times\n101 ptrace\n102 getuid\n103 syslog\n\
+104 getgid\n105 setuid\n106 setgid\n107 geteuid\n108 getegid\n109 setpgid\n110 getppid\n\
+111 getpgrp\n112 setsid\n113 setreuid\n114 setregid\n115 getgroups\n116 setgroups\n\
+117 setresuid\n118 getresuid\n119 setresgid\n120 getresgid\n121 getpgid\n122 setfsuid\n\
+123 setfsgid\n124 getsid\n125 capget\n126 capset\n127 rt_sigpending\n128 rt_sigtimedwait\n\
+129 rt_sigqueueinfo\n130 rt_sigsuspend\n131 sigaltstack\n132 utime\n133 mknod\n134 uselib\n\
+135 personality\n136 ustat\n137 statfs\n138 fstatfs\n139 sysfs\n140 getpriority\n\
+141 setpriority\n142 sched_setparam\n143 sched_getparam\n144 sched_setscheduler\n\
+145 sched_getscheduler\n146 sched_get_priority_max\n147 sched_get_priority_min\n\
+148 sched_rr_get_interval\n149 mlock\n150 munlock\n151 mlockall\n152 munlockall\n153 vhangup\n\
+154 modify_ldt\n155 pivot_root\n156 _sysctl\n157 prctl\n158 arch_prctl\n159 adjtimex\n\
+160 setrlimit\n161 chroot\n162 sync\n163 acct\n164 settimeofday\n165 mount\n166 umount2\n\
+167 swapon\n168 swapoff\n169 reboot\n170 sethostname\n171 setdomainname\n172 iopl\n173 ioperm\n\
+174 create_module\n175 init_module\n176 delete_module\n177 get_kernel_syms\n178 query_module\n\
+179 quotactl\n180 nfsservctl\n181 getpmsg\n182 putpmsg\n183 afs_syscall\n184 tuxcall\n\
+185 security\n186 gettid\n187 readahead\n188 setxattr\n189 lsetxattr\n190 fsetxattr\n\
+191 getxattr\n192 lgetxattr\n193 fgetxattr\n194 listxattr\n195 llistxattr\n196 flistxattr\n\
+197 removexattr\n198 lremovexattr\n199 fremovexattr\n200 tkill\n201 time\n202 futex\n\
+203 sched_setaffinity\n204 sched_getaffinity\n205 set_thread_area\n206 io_setup\n\
+207 io_destroy\n208 io_getevents\n209 io_submit\n210 io_cancel\n211 get_thread_area\n\
+212 lookup_dcookie\n213 epoll_create\n214 epoll_ctl_old\n215 epoll_wait_old\n\
+216 remap_file_pages\n217 getdents64\n218 set_tid_address\n219 restart_syscall\n220 semtimedop\n\
+221 fadvise64\n222 timer_create\n223 timer_settime\n224 timer_gettime\n225 timer_getoverrun\n\
+226 timer_delete\n227 clock_settime\n228 clock_gettime\n229 clock_getres\n230 clock_nanosleep\n\
+231 exit_group\n232 epoll_wait\n233 epoll_ctl\n234 tgkill\n235 utimes\n236 vserver\n237 mbind\n\
+238 set_mempolicy\n239 get_mempolicy\n240 mq_open\n241 mq_unlink\n242 mq_timedsend\n\
+243 mq_timedreceive\n244 mq_notify\n245 mq_getsetattr\n246 kexec_load\n247 waitid\n248 add_key\n\
+249 request_key\n250 keyctl\n251 ioprio_set\n252 ioprio_get\n253 inotify_init\n\
+254 inotify_add_watch\n255 inotify_rm_watch\n256 migrate_pages\n257 openat\n258 mkdirat\n\
+259 mknodat\n260 fchownat\n261 futimesat\n262 newfstatat\n263 unlinkat\n264 renameat\n\
+265 linkat\n266 symlinkat\n267 readlinkat\n268 fchmodat\n269 faccessat\n270 pselect6\n\
+271 ppoll\n272 unshare\n273 set_robust_list\n274 get_robust_list\n275 splice\n276 tee\n\
+277 sync_file_range\n278 vmsplice\n279 move_pages\n280 utimensat\n281 epoll_pwait\n\
+282 signalfd\n283 timerfd_create\n284 eventfd\n285 fallocate\n286 timerfd_settime\n\
+287 timerfd_gettime\n288 accept4\n289 signalfd4\n290 eventfd2\n291 epoll_create1\n292 dup3\n\
+293 pipe2\n294 inotify_init1\n295 preadv\n296 pwritev\n297 rt_tgsigqueueinfo\n\
+298 perf_event_open\n299 recvmmsg\n300 fanotify_init\n301 fanotify_mark\n302 prlimit64\n\
+303 name_to_handle_at\n304 open_by_handle_at\n305 clock_adjtime\n306 syncfs\n307 sendmmsg\n\
+308 setns\n309 getcpu\n310 process_vm_readv\n311 process_vm_writev\n312 kcmp\n313 finit_module\n\
+314 sched_setattr\n315 sched_getattr\n316 renameat2\n317 seccomp\n318 getrandom\n\
+319 memfd_create\n320 kexec_file_load\n321 bpf\n322 execveat\n323 userfaultfd\n324 membarrier\n\
+325 mlock2\n326 copy_file_range\n327 preadv2\n328 pwritev2\n329 pkey_mprotect\n330 pkey_alloc\n\
+331 pkey_free\n332 statx\n333 io_pgetevents\n334 rseq\n335 uretprobe\n336 uprobe\n\
+424 pidfd_send_signal\n425 io_uring_setup\n426 io_uring_enter\n427 io_uring_register\n\
+428 open_tree\n429 move_mount\n430 fsopen\n431 fsconfig\n432 fsmount\n433 fspick\n\
+434 pidfd_open\n435 clone3\n436 close_range\n437 openat2\n438 pidfd_getfd\n439 faccessat2\n\
+440 process_madvise\n441 epoll_pwait2\n442 mount_setattr\n443 quotactl_fd\n\
+444 landlock_create_ruleset\n445 landlock_add_rule\n446 landlock_restrict_self\n\
+447 memfd_secret\n448 process_mrelease\n449 futex_waitv\n450 set_mempolicy_home_node\n\
+451 cachestat\n452 fchmodat2\n453 map_shadow_stack\n454 futex_wake\n455 futex_wait\n\
+456 futex_requeue\n457 statmount\n458 listmount\n459 lsm_get_self_attr\n460 lsm_set_self_attr\n\
+461 lsm_list_modules\n462 mseal\n463 setxattrat\n464 getxattrat\n465 listxattrat\n\
+466 removexattrat\n467 open_tree_attr\n468 file_getattr\n469 file_setattr\n470 listns\n\
+471 rseq_slice_yield\n");
