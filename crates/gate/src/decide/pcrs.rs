@@ -65,7 +65,7 @@ pub(super) fn refusals(node: &str, attested: &PcrClaim, live: &PcrValues) -> Vec
         return Vec::new();
     }
     let bank = selection.bank();
-    let mut drifted: Vec<Refusal> = attested
+    let drifted: Vec<Refusal> = attested
         .values
         .iter()
         .flat_map(PcrValues::iter)
@@ -87,7 +87,9 @@ pub(super) fn refusals(node: &str, attested: &PcrClaim, live: &PcrValues) -> Vec
         })
         .collect();
     // What the operator did on purpose comes before what else there is.
-    drifted.sort_by_key(|refusal| refusal.code != Code::HostQuarantined);
+    let is_on_purpose = |refusal: &Refusal| refusal.code == Code::HostQuarantined;
+    let (mut drifted, others): (Vec<_>, Vec<_>) = drifted.into_iter().partition(is_on_purpose);
+    drifted.extend(others);
     if drifted.is_empty() {
         drifted.push(Refusal::new(
             Code::PcrDrift,

@@ -4,8 +4,6 @@
 //!
 //! `proc_pid_status(5)`; `capabilities(7)`, "Transformation of capabilities during execve()".
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
 
 use super::{Differences, Held};
@@ -22,7 +20,7 @@ pub struct HeldCredentials {
     /// The same of the gid.
     pub gids: [u64; 4],
     /// Supplementary groups, as the host numbers them.
-    pub groups: BTreeSet<u64>,
+    pub groups: Vec<u64>,
     /// The five sets.
     pub capabilities: CapabilitySets,
     /// `NoNewPrivs`
@@ -122,7 +120,7 @@ fn compare_ids(
         }
     }
     let further = user.and_then(|it| it.get("additionalGids")?.as_array());
-    let allowed: BTreeSet<u64> = further
+    let allowed: Vec<u64> = further
         .into_iter()
         .flatten()
         .filter_map(Value::as_u64)

@@ -123,7 +123,7 @@ fn each_right_beyond_the_promise_is_named_by_its_pointer() {
         ("/process/user/uid", |held| held.ids.uids.clear()),
         ("/process/user/gid", |held| held.credentials.gids[0] = 0),
         ("/process/user/additionalGids", |held| {
-            held.credentials.groups.insert(0);
+            held.credentials.groups.push(0);
         }),
         ("/process/capabilities/bounding", |held| {
             held.credentials.capabilities.bounding = CapabilitySet::from_bits(3);

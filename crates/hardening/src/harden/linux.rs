@@ -1,7 +1,5 @@
 //! Paths, kernel parameters, system calls and the rest of `linux`.
 
-use std::collections::BTreeSet;
-
 use portcullis_gate::{Code, quote};
 use serde_json::{Map, Value};
 
@@ -105,13 +103,9 @@ fn extend_paths<'a>(
     review: &mut Review,
 ) {
     let mut paths = take_array(linux, key);
-    let present: BTreeSet<String> = paths
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let present: Vec<&str> = paths.iter().filter_map(Value::as_str).collect();
     let added: Vec<Value> = wanted
-        .filter(|path| !present.contains(*path))
+        .filter(|path| !present.contains(&path.as_str()))
         .map(|path| path.as_str().into())
         .collect();
     if !added.is_empty() {

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
-use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde::de::{Deserializer, Error as _, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -74,30 +74,128 @@ impl serde::de::Error for Fault {
 
 // === impl Item ===
 
+impl Item<'_> {
+    /// Another value than is expected; said once for all types, because what is said for each is
+    /// in the program for each.
+    fn unfit(self, expected: &dyn Expected) -> Fault {
+        let offset = self.0.span().start;
+        let found = match self.0.get_ref() {
+            DeValue::String(text) => Unexpected::Str(text),
+            DeValue::Boolean(boolean) => Unexpected::Bool(*boolean),
+            DeValue::Integer(_) => Unexpected::Other("number"),
+            DeValue::Array(_) => Unexpected::Seq,
+            DeValue::Table(_) => Unexpected::Map,
+            DeValue::Float(_) => return at(Fault::custom("a number with a fraction"), offset),
+            DeValue::Datetime(_) => return at(Fault::custom("a date without quotes"), offset),
+        };
+        at(Fault::invalid_type(found, expected), offset)
+    }
+
+    fn whole_number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let offset = self.0.span().start;
+        let DeValue::Integer(number) = self.0.get_ref() else {
+            return Err(self.unfit(&visitor));
+        };
+        let number = i64::from_str_radix(number.as_str(), number.radix())
+            .map_err(|_overflow| Fault::custom("a number beyond 64 bits"));
+        let filled = number.and_then(|number| visitor.visit_i64(number));
+        filled.map_err(|fault| at(fault, offset))
+    }
+
+    fn text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let offset = self.0.span().start;
+        let DeValue::String(text) = self.0.get_ref() else {
+            return Err(self.unfit(&visitor));
+        };
+        visitor.visit_str(text).map_err(|fault| at(fault, offset))
+    }
+
+    fn list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let (offset, end) = (self.0.span().start, self.0.span().end);
+        match self.0.into_inner() {
+            DeValue::Array(list) => visitor
+                .visit_seq(SeqDeserializer::new(list.into_iter().map(Item)))
+                .map_err(|fault| at(fault, offset)),
+            other => Err(Item(Spanned::new(offset..end, other)).unfit(&visitor)),
+        }
+    }
+
+    fn table<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let (offset, end) = (self.0.span().start, self.0.span().end);
+        match self.0.into_inner() {
+            DeValue::Table(table) => {
+                let entries = table.into_iter();
+                let entries = entries.map(|(key, value)| (Key(key), Item(value)));
+                visitor
+                    .visit_map(MapDeserializer::new(entries))
+                    .map_err(|fault| at(fault, offset))
+            }
+            other => Err(Item(Spanned::new(offset..end, other)).unfit(&visitor)),
+        }
+    }
+}
+
+/// Whole numbers of all types in the same way.
+macro_rules! whole_numbers {
+    ($($name:ident)+) => {
+        $(
+            fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+                self.whole_number(visitor)
+            }
+        )+
+    };
+}
+
 impl<'de> Deserializer<'de> for Item<'_> {
     type Error = Fault;
 
+    /// For what takes any type.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let offset = self.0.span().start;
-        let filled = match self.0.into_inner() {
-            DeValue::String(text) => visitor.visit_string(text.into_owned()),
-            DeValue::Boolean(boolean) => visitor.visit_bool(boolean),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map_err(|_overflow| Fault::custom("a number beyond 64 bits"))
-                .and_then(|number| visitor.visit_i64(number)),
-            DeValue::Array(list) => {
-                visitor.visit_seq(SeqDeserializer::new(list.into_iter().map(Item)))
-            }
-            DeValue::Table(table) => {
-                let entries = table
-                    .into_iter()
-                    .map(|(key, value)| (Key(key), Item(value)));
-                visitor.visit_map(MapDeserializer::new(entries))
-            }
-            DeValue::Float(_) => Err(Fault::custom("a number with a fraction")),
-            DeValue::Datetime(_) => Err(Fault::custom("a date without quotes")),
-        };
-        filled.map_err(|fault| at(fault, offset))
+        match self.0.get_ref() {
+            DeValue::String(_) => self.text(visitor),
+            DeValue::Integer(_) => self.whole_number(visitor),
+            DeValue::Boolean(_) => self.deserialize_bool(visitor),
+            DeValue::Array(_) => self.list(visitor),
+            DeValue::Table(_) => self.table(visitor),
+            DeValue::Float(_) | DeValue::Datetime(_) => Err(self.unfit(&visitor)),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.0.get_ref() {
+            DeValue::Boolean(boolean) => visitor.visit_bool(*boolean),
+            _ => Err(self.unfit(&visitor)),
+        }
+    }
+
+    whole_numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.text(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.text(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.list(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.table(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.table(visitor)
     }
 
     /// Names of variants are texts.
@@ -119,8 +217,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        i128 u128 f32 f64 char bytes byte_buf option unit unit_struct newtype_struct tuple
+        tuple_struct identifier ignored_any
     }
 }
 
