@@ -4,11 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use portcullis_seccomp::{Abi, Action, Floor, number};
+use portcullis_tests::bpf::{self, Data, Instruction};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::shim_tasks::BUNDLES;
 use portcullis_tests::world::{Shape, World};
 use portcullis_tests::{containerd, in_world, needs, run};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 /// Where containers find perl, which can make any system call.
 const TOOLS: &str = "/srv/tools";
@@ -22,6 +28,7 @@ const NUMBER: u32 = if cfg!(target_arch = "x86_64") {
 /// The kernel's numbers of errors.
 const ENOSYS: u32 = 38;
 const EFAULT: u32 = 14;
+const EAFNOSUPPORT: u32 = 97;
 
 /// Puts perl and its libraries into one folder.
 fn install_perl() -> Outcome {
@@ -155,6 +162,87 @@ fn audit_mode_lays_none(node: &Node) -> Outcome {
     floor(node, &format!("\"{NAME}\""))?;
     assert_eq!(in_init(node)?, EFAULT);
     Ok(())
+}
+
+/// Denials as seccompiler compiles them; it has one answer for each filter.
+fn by_seccompiler(rules: Vec<(i64, Vec<SeccompRule>)>, errno: u32) -> Vec<Instruction> {
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let (allow, deny) = (SeccompAction::Allow, SeccompAction::Errno(errno));
+    let filter = SeccompFilter::new(rules.into_iter().collect(), allow, deny, arch).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    let read = |it: &seccompiler::sock_filter| Instruction {
+        code: it.code,
+        if_true: it.jt,
+        if_false: it.jf,
+        constant: it.k,
+    };
+    program.iter().map(read).collect()
+}
+
+#[test]
+fn the_floor_answers_as_two_filters_of_seccompiler_do() {
+    let native = Abi::from_machine(std::env::consts::ARCH).unwrap();
+    let numbered = |name: &str| i64::from(number(native, name).unwrap());
+    let (calls, families) = (
+        ["kexec_load", "io_uring_setup"],
+        [("AF_ALG", 38), ("AF_VSOCK", 40)],
+    );
+    let mut floor = Floor::default();
+    for call in calls {
+        floor.deny_call(call).unwrap();
+    }
+    for (family, _) in families {
+        floor.deny_family(family).unwrap();
+    }
+    let plain = calls
+        .iter()
+        .map(|call| (numbered(call), Vec::new()))
+        .collect();
+    let rule = |(_, family): (&str, u64)| {
+        let length = SeccompCmpArgLen::Dword;
+        let condition = SeccompCondition::new(0, length, SeccompCmpOp::Eq, family).unwrap();
+        SeccompRule::new(vec![condition]).unwrap()
+    };
+    let sockets =
+        ["socket", "socketpair"].map(|call| (numbered(call), families.map(rule).to_vec()));
+    let theirs = [
+        by_seccompiler(plain, ENOSYS),
+        by_seccompiler(sockets.to_vec(), EAFNOSUPPORT),
+    ];
+    let ours: Vec<Instruction> = floor
+        .program(false)
+        .iter()
+        .map(|it| Instruction {
+            code: it.code,
+            if_true: it.jt,
+            if_false: it.jf,
+            constant: it.k,
+        })
+        .collect();
+    let arch = if native == Abi::X86_64 {
+        0xc000_003e
+    } else {
+        0xc000_00b7
+    };
+    for number in 0..600 {
+        for first in [0, 1, 38, 40, 41, 38 | 1 << 32, u64::MAX] {
+            let data = Data {
+                number,
+                arch,
+                arguments: [first, 0, 0, 0, 0, 0],
+            };
+            let allow = Action::ALLOW.return_value();
+            let expected = theirs
+                .iter()
+                .map(|it| bpf::run(it, &data))
+                .find(|it| *it != allow);
+            assert_eq!(
+                bpf::run(&ours, &data),
+                expected.unwrap_or(allow),
+                "{data:?}"
+            );
+        }
+    }
 }
 
 mod needs_containerd {
