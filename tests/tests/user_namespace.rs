@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
+use serde_json::Value;
+
 use portcullis_tests::cri::message::{
-    ContainerConfig, ContainerSecurityContext, IdMapping, ImageSpec, LinuxContainerConfig, Mount,
-    NamespaceOption, PodSandboxConfig, SandboxSecurityContext, UserNamespace,
+    ContainerConfig, ContainerSecurityContext, IdMapping, ImageSpec, LinuxContainerConfig,
+    LinuxContainerResources, Mount, NamespaceOption, PodSandboxConfig, SandboxSecurityContext,
+    UserNamespace,
 };
 use portcullis_tests::cri::{self, expected};
 use portcullis_tests::failure::{Doing, Outcome};
@@ -126,6 +129,51 @@ mod needs_containerd {
             cri.remove_pod(&pod)?;
             before.until_clean(PATIENCE)?;
             run::to_end(Command::new("umount").arg(kubelet))?.success()?;
+            node.finish()
+        })
+    }
+
+    #[test]
+    fn a_strict_pod_starts_and_its_sandbox_has_a_memory_limit() -> Outcome {
+        needs!(
+            Root,
+            Busybox,
+            Containerd,
+            Containerd2,
+            Runc,
+            Cni,
+            Swtpm,
+            Programs
+        );
+        in_world!(|world| {
+            let node = Node::provision(world)?;
+            let cri = node.containerd.cri();
+            let mut strict = pod("web", HOST);
+            let profile = ("portcullis.dev/profile".to_owned(), "strict".to_owned());
+            strict.annotations.extend([profile]);
+            let pod = expected(cri.run_pod(strict, HANDLER)?)?;
+            let path = format!("{BUNDLES}/{}/config.json", pod.id);
+            let config = fs::read(&path).doing("read the sandbox' configuration")?;
+            let config: Value = serde_json::from_slice(&config).doing("parse it")?;
+            let limit = &config["linux"]["resources"]["memory"]["limit"];
+            assert_eq!(*limit, 64 << 20);
+            // CRI can ask for one for what works in the pod, and has to.
+            let asking = |name: &str, memory_limit_in_bytes: i64| {
+                let mut config = container(name, "");
+                config.mounts.clear();
+                let linux = config.linux.get_or_insert_default();
+                linux.resources = Some(LinuxContainerResources {
+                    memory_limit_in_bytes,
+                    ..LinuxContainerResources::default()
+                });
+                config
+            };
+            let refused = cri.launch(&pod, asking("endless", 0))?.unwrap_err();
+            let refused = Refusal::find(&refused.message)?;
+            assert_eq!(refused.short(), "refused [resource-excess]");
+            let id = expected(cri.launch(&pod, asking("limited", 64 << 20))?)?;
+            assert_eq!(cri.status(&id)?.state, 1);
+            cri.remove_pod(&pod)?;
             node.finish()
         })
     }

@@ -22,6 +22,7 @@ use crate::oci_config::OciConfig;
 use crate::profile::Profile;
 use crate::relaxation::Relaxations;
 use crate::review::{Review, take_object};
+use resources::Purpose;
 
 /// A configuration that may start.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +80,7 @@ pub fn harden(
     namespaces::harden(&mut linux, context, &mut review);
     mounts::harden(spec, &process, &linux, context, &mut review);
     devices::harden(&mut linux, context, &mut review);
-    resources::harden(&mut linux, context, &mut review);
+    resources::harden(&mut linux, Purpose::of(spec), context, &mut review);
     linux::harden(&mut linux, context, &mut review);
     hooks::harden(spec, context, &mut review);
 

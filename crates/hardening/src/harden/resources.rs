@@ -7,11 +7,30 @@ use super::Context;
 use crate::review::{Review, take_object};
 
 const PARENT: &str = "/linux/resources";
+/// Annotation in which containerd's CRI plugin says what a container is for.
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+/// Memory of a pod sandbox, in bytes, where a limit is required. Its process only waits; what takes
+/// most is the OCI runtime's own start.
+const SANDBOX_MEMORY: i64 = 64 << 20;
 
-pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+/// What a container is for, as far as limits go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To hold the namespaces of a pod. CRI has no limit of memory for it.
+    PodSandbox,
+    /// Anything else.
+    Work,
+}
+
+pub(super) fn harden(
+    linux: &mut Map<String, Value>,
+    purpose: Purpose,
+    context: Context<'_>,
+    review: &mut Review,
+) {
     let mut resources = take_object(linux, "resources");
     harden_pids(&mut resources, context, review);
-    refuse_memory(&resources, context, review);
+    harden_memory(&mut resources, purpose, context, review);
     refuse_real_time(&resources, PARENT, Code::SchedulerDenied, review);
     let allowed = &context.profile.rules().resources.unified;
     let unified = resources.get("unified").and_then(Value::as_object);
@@ -49,15 +68,32 @@ fn harden_pids(resources: &mut Map<String, Value>, context: Context<'_>, review:
     resources.insert("pids".to_owned(), Value::Object(pids));
 }
 
-fn refuse_memory(resources: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn harden_memory(
+    resources: &mut Map<String, Value>,
+    purpose: Purpose,
+    context: Context<'_>,
+    review: &mut Review,
+) {
     let memory = resources.get("memory").and_then(Value::as_object);
     let limit = memory
         .and_then(|it| it.get("limit"))
         .and_then(Value::as_i64)
         .unwrap_or(0);
     if context.profile.rules().resources.memory_limit_required && limit <= 0 {
-        let pointer = format!("{PARENT}/memory/limit");
-        review.refuse(Code::ResourceExcess, pointer, "a limit in bytes", "none");
+        let parent = format!("{PARENT}/memory");
+        match purpose {
+            // Whoever claims to be one without need gets the limit all the same.
+            Purpose::PodSandbox => {
+                let mut memory = take_object(resources, "memory");
+                let reason = "a pod sandbox cannot ask for a limit";
+                review.set(&mut memory, &parent, "limit", SANDBOX_MEMORY, reason);
+                resources.insert("memory".to_owned(), Value::Object(memory));
+            }
+            Purpose::Work => {
+                let pointer = format!("{parent}/limit");
+                review.refuse(Code::ResourceExcess, pointer, "a limit in bytes", "none");
+            }
+        }
     }
     refuse_oom_exemption(resources, PARENT, Code::ResourceDenied, review);
 }
@@ -97,5 +133,19 @@ pub(crate) fn refuse_real_time(
     if runtime != 0 {
         let pointer = format!("{parent}/cpu/realtimeRuntime");
         review.refuse(code, pointer, "no real-time class", format!("{runtime} µs"));
+    }
+}
+
+// === impl Purpose ===
+
+impl Purpose {
+    /// What the annotations of a configuration say.
+    pub(super) fn of(spec: &Map<String, Value>) -> Self {
+        let annotations = spec.get("annotations");
+        let kind = annotations.and_then(|it| it.get(CONTAINER_TYPE));
+        match kind.and_then(Value::as_str) {
+            Some("sandbox") => Self::PodSandbox,
+            _ => Self::Work,
+        }
     }
 }

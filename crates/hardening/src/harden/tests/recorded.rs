@@ -35,6 +35,38 @@ fn recorded_containers_start_hardened_and_stay_the_same_the_second_time() {
 }
 
 #[test]
+fn a_pod_sandbox_gets_the_memory_limit_that_cri_cannot_ask_for() {
+    // Profile `strict`, but for the user namespace that containerd 1.6 cannot make.
+    let strict = STRICT.replace("user_required = true", "user_required = false");
+    let strict = profile(&strict);
+    let first = hardened(&edited(SANDBOX, |_| {}), &strict);
+    let limit = &tree(&first)["linux"]["resources"]["memory"]["limit"];
+    assert_eq!(*limit, json!(67_108_864));
+    assert_eq!(first.baseline.ceilings.memory_bytes, Some(67_108_864));
+    let second = hardened(&tree(&first), &strict);
+    assert_eq!(second.changes, []);
+    // A limit that was asked for stays; a container that works has to ask.
+    let lower = edited(SANDBOX, |config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 1_048_576});
+    });
+    let lower = tree(&hardened(&lower, &strict));
+    let limit = &lower["linux"]["resources"]["memory"]["limit"];
+    assert_eq!(*limit, json!(1_048_576));
+    let work = edited(SANDBOX, |config| {
+        config["annotations"]["io.kubernetes.cri.container-type"] = json!("container");
+    });
+    let config = parse(&work);
+    let refusals = harden(
+        config.clone(),
+        &strict,
+        &facts(&config),
+        &Relaxations::none(),
+    );
+    let first = refusals.unwrap_err();
+    assert_eq!(first.first().code, portcullis_gate::Code::ResourceExcess);
+}
+
+#[test]
 fn a_container_of_a_pod_is_hardened_in_every_field() {
     let tree = tree(&hardened(&edited(PLAIN, |_| {}), &profile(RESTRICTED)));
     let process = &tree["process"];
