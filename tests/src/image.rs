@@ -1,6 +1,8 @@
 //! Container images made on the spot from this machine's busybox. Nothing is pulled.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -19,6 +21,8 @@ pub const PAUSE: &str = "registry.portcullis.test/pause:1";
 
 /// Annotation by which containerd knows the name of an imported image.
 const NAME_ANNOTATION: &str = "io.containerd.image.name";
+/// Media type of an uncompressed layer.
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Some files that programs expect to find.
 const FILES: [(&str, &str); 3] = [
     (
@@ -59,7 +63,7 @@ pub fn busybox() -> Option<PathBuf> {
 pub fn write_archive(to: &Path) -> Outcome {
     let busybox = busybox().ok_or_else(|| Failure::new("a static busybox is missing"))?;
     let mut layout = Layout::default();
-    let layer = layer(&busybox)?;
+    let layer = layout.blob(layer(&busybox)?, LAYER);
     let shell = |user: &str| {
         json!({
             "Cmd": ["/bin/sh"],
@@ -71,11 +75,54 @@ pub fn write_archive(to: &Path) -> Outcome {
     let root = layout.image(&layer, &shell("0:0"));
     let pause = json!({"Entrypoint": ["/bin/sleep", "infinity"], "User": "65535:65535"});
     let pause = layout.image(&layer, &pause);
-    layout.write(
-        to,
-        &[(BUSYBOX, plain), (BUSYBOX_ROOT, root), (PAUSE, pause)],
-    )
+    let images = [(BUSYBOX, plain), (BUSYBOX_ROOT, root), (PAUSE, pause)];
+    let images = images.map(|(name, manifest)| (name.to_owned(), manifest));
+    let mut bytes = Vec::new();
+    layout.write(&mut Builder::new(&mut bytes), &images)?;
+    std::fs::write(to, bytes).doing(format!("write '{}'", to.display()))
 }
+
+/// Writes an archive of images that share one layer, the uncompressed archive `layer`, and differ in
+/// their configurations (`config` of an OCI image configuration). Returns the name of each, with
+/// its digest.
+///
+/// The layer is read twice, and never held in memory: its digest comes first.
+///
+/// # Errors
+///
+/// When the layer cannot be read, or the archive not written.
+pub fn write_sharing(
+    layer: &Path,
+    images: &[(String, Value)],
+    into: &mut impl Write,
+) -> Outcome<Vec<String>> {
+    let reading = format!("read '{}'", layer.display());
+    let mut digest = Digesting(Sha256::new());
+    let mut file = File::open(layer).doing(&reading)?;
+    let size = io::copy(&mut file, &mut digest).doing(&reading)?;
+    let digest = hex(&digest.0.finalize());
+    let descriptor = descriptor(&digest, size, LAYER);
+    let mut layout = Layout::default();
+    let images: Vec<(String, Value)> = images
+        .iter()
+        .map(|(name, config)| {
+            let manifest = layout.image(&descriptor, config);
+            let digest = manifest["digest"].as_str().unwrap_or_default();
+            (format!("{name}@{digest}"), manifest)
+        })
+        .collect();
+    let mut archive = Builder::new(into);
+    let file = File::open(layer).doing(&reading)?;
+    let mut header = header(EntryType::Regular, 0o644, size);
+    archive
+        .append_data(&mut header, blob_path(&digest), file)
+        .doing("add the layer to the archive")?;
+    layout.write(&mut archive, &images)?;
+    Ok(images.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Takes the digest of what is written to it.
+struct Digesting(Sha256);
 
 /// The root file system as an uncompressed archive.
 fn layer(busybox: &Path) -> Outcome<Vec<u8>> {
@@ -111,25 +158,25 @@ fn layer(busybox: &Path) -> Outcome<Vec<u8>> {
     archive.into_inner().doing("finish the image layer")
 }
 
-fn header(kind: EntryType, mode: u32, size: usize) -> Header {
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(size as u64);
+    header.set_size(size);
     header
 }
 
 fn add(
-    archive: &mut Builder<Vec<u8>>,
+    archive: &mut Builder<impl Write>,
     kind: EntryType,
     path: &str,
     mode: u32,
     bytes: &[u8],
 ) -> Outcome {
-    let mut header = header(kind, mode, bytes.len());
+    let mut header = header(kind, mode, bytes.len() as u64);
     archive
         .append_data(&mut header, path, bytes)
         .doing(format!("add '{path}' to the image"))
@@ -145,11 +192,9 @@ struct Layout {
 
 impl Layout {
     /// Adds an image of one layer and returns the descriptor of its manifest.
-    fn image(&mut self, layer: &[u8], config: &Value) -> Value {
-        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    fn image(&mut self, layer: &Value, config: &Value) -> Value {
         const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
         const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-        let layer = self.blob(layer.to_vec(), LAYER);
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
@@ -168,18 +213,15 @@ impl Layout {
 
     fn blob(&mut self, bytes: Vec<u8>, media_type: &str) -> Value {
         let digest = hex(&Sha256::digest(&bytes));
-        let descriptor = json!({
-            "mediaType": media_type,
-            "digest": format!("sha256:{digest}"),
-            "size": bytes.len(),
-        });
+        let descriptor = descriptor(&digest, bytes.len() as u64, media_type);
         if !self.blobs.iter().any(|(known, _)| *known == digest) {
             self.blobs.push((digest, bytes));
         }
         descriptor
     }
 
-    fn write(&self, to: &Path, images: &[(&str, Value)]) -> Outcome {
+    /// Writes all of it, behind what is in `archive`.
+    fn write(&self, archive: &mut Builder<impl Write>, images: &[(String, Value)]) -> Outcome {
         let manifests: Vec<Value> = images
             .iter()
             .map(|(name, descriptor)| {
@@ -190,28 +232,36 @@ impl Layout {
             .collect();
         let index = json!({"schemaVersion": 2, "manifests": manifests}).to_string();
         let layout = json!({"imageLayoutVersion": "1.0.0"}).to_string();
-        let mut archive = Builder::new(Vec::new());
-        add(
-            &mut archive,
-            EntryType::Regular,
-            "oci-layout",
-            0o644,
-            layout.as_bytes(),
-        )?;
-        add(
-            &mut archive,
-            EntryType::Regular,
-            "index.json",
-            0o644,
-            index.as_bytes(),
-        )?;
-        for (digest, bytes) in &self.blobs {
-            let path = format!("blobs/sha256/{digest}");
-            add(&mut archive, EntryType::Regular, &path, 0o644, bytes)?;
+        for (path, text) in [("oci-layout", layout), ("index.json", index)] {
+            add(archive, EntryType::Regular, path, 0o644, text.as_bytes())?;
         }
-        let bytes = archive.into_inner().doing("finish the image archive")?;
-        std::fs::write(to, bytes).doing(format!("write '{}'", to.display()))
+        for (digest, bytes) in &self.blobs {
+            let path = blob_path(digest);
+            add(archive, EntryType::Regular, &path, 0o644, bytes)?;
+        }
+        archive.finish().doing("finish the image archive")
     }
+}
+
+// === impl Digesting ===
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn descriptor(digest: &str, size: u64, media_type: &str) -> Value {
+    json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size})
+}
+
+fn blob_path(digest: &str) -> String {
+    format!("blobs/sha256/{digest}")
 }
 
 /// This machine's architecture in Go's words, which OCI uses.

@@ -14,7 +14,8 @@
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`bpf`]: what a seccomp filter answers, instruction by instruction.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
-//! - [`demo`], [`bench`]: what `cargo xtask demo` shows and `cargo xtask bench` measures.
+//! - [`demo`], [`bench`], [`compat`]: what `cargo xtask demo` shows, `cargo xtask bench` measures
+//!   and `cargo xtask compat` tries.
 #![forbid(unsafe_code)]
 
 pub mod added;
@@ -22,6 +23,7 @@ pub mod bench;
 pub mod bpf;
 pub mod carrier;
 pub mod cgroup_driver;
+pub mod compat;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

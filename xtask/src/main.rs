@@ -4,6 +4,7 @@
 //! - `cargo xtask test`: everything that must pass, in the order in which it fails fastest.
 //! - `cargo xtask bench`: our shim, all checks on, beside containerd's own.
 //! - `cargo xtask matrix`: the end-to-end suites on each containerd that Debian ships.
+//! - `cargo xtask compat`: real programs under each hardening profile.
 //! - `cargo xtask vm`: the gate in a guest with a measured boot.
 //! - `cargo xtask fuzz`: whatever reads what it does not trust, under libFuzzer.
 //!
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod compat;
 mod compatibility;
 mod demo;
 mod ear;
@@ -66,6 +68,14 @@ enum Task {
     /// Makes a folder with the root file system of each release below `target/matrix`, which takes
     /// the network, and keeps it for the next time. The results become `docs/compatibility.md`.
     Matrix(matrix::Arguments),
+    /// Run real programs under each hardening profile, and say which relaxation they need
+    ///
+    /// Makes an archive with nginx, postgres, redis, memcached, Python, Node.js, a JVM and busybox below
+    /// `target/compat`, and the root folder of a Debian release below `target/matrix`, which takes the
+    /// network and some 2 GiB, and keeps them for the next time. Each program runs as a pod, in a
+    /// private world, under each profile; one that does not work is tried with each relaxation.
+    /// Progress goes to standard error. A run of all writes its part of `docs/compatibility.md`.
+    Compat(compat::Arguments),
     /// Boot a guest with Secure Boot, a TPM and a measured boot chain, and try the gate in it
     ///
     /// Builds the guest from Debian packages below `target/vm`, which takes the network and some
@@ -88,6 +98,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Matrix(arguments) => matrix::run(&arguments),
+        Task::Compat(arguments) => compat::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_tests::failure::Doing;
 use portcullis_tests::node::Node;
 use portcullis_tests::world::{Plan, Root, Shape, World};
-use portcullis_tests::{Failure, bench, demo, image};
+use portcullis_tests::{Failure, bench, compat, demo, image};
 
 /// Private worlds for tests and for the demo.
 #[derive(Debug, Parser)]
@@ -42,6 +42,11 @@ enum Deed {
     /// The measurements inside their world; started by `bench`.
     #[command(hide = true)]
     BenchInside(bench::Arguments),
+    /// Run real programs under each hardening profile, in a world of its own.
+    Compat(compat::Arguments),
+    /// The programs inside their world; started by `compat`.
+    #[command(hide = true)]
+    CompatInside(compat::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +101,8 @@ fn run(deed: Deed) -> Result<ExitCode, Failure> {
         Deed::Images { to } => image::write_archive(&to).map(|()| ExitCode::SUCCESS),
         Deed::Bench(arguments) => bench::run(&arguments),
         Deed::BenchInside(arguments) => bench::run_inside(&arguments),
+        Deed::Compat(arguments) => compat::run(&arguments),
+        Deed::CompatInside(arguments) => compat::run_inside(&arguments),
     }
 }
 

@@ -31,17 +31,26 @@ impl Root {
     /// The one for the worlds of tests, with `program`, ours, and our source tree to be seen, if
     /// the environment names one.
     pub(super) fn for_tests(program: &Path) -> Option<Self> {
-        let folder = other()?;
+        Some(Self::showing(other()?, program, programs::find()))
+    }
+
+    /// The one in `folder`, with the folder of `program`, our source tree and `others` to be seen.
+    #[must_use]
+    pub fn showing(
+        folder: PathBuf,
+        program: &Path,
+        others: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         let mut shown: Vec<PathBuf> = [program.parent(), sources]
             .into_iter()
             .flatten()
             .map(Path::to_path_buf)
-            .chain(programs::find())
+            .chain(others)
             .collect();
         // Outer ones first, so that none hides another.
         shown.sort();
-        Some(Self { folder, shown })
+        Self { folder, shown }
     }
 
     /// Makes a writable copy of it the root. The caller has its own mount namespace, and memory

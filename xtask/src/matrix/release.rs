@@ -10,14 +10,14 @@ use crate::privilege;
 use crate::step::{self, Failed, Outcome};
 
 /// Where the packages come from.
-const MIRROR: &str = "http://deb.debian.org/debian";
+pub(crate) const MIRROR: &str = "http://deb.debian.org/debian";
 /// Keys by which apt knows them. An installed keyring may be older than the release.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What the suites need inside, by names that all releases have.
 const PACKAGES: &str = "containerd,runc,crun,containernetworking-plugins,busybox-static,\
                         swtpm,swtpm-tools,tpm2-tools,openssl,libtss2-dev,bsdutils,procps";
 /// For apt: a release that is not published any more counts as well, and nothing extra.
-const SETTINGS: [&str; 2] = [
+pub(crate) const SETTINGS: [&str; 2] = [
     "Acquire::Check-Valid-Until \"false\"",
     "APT::Install-Recommends \"false\"",
 ];
@@ -97,13 +97,21 @@ impl Release {
 
 /// Names and upstream versions of the packages that matter, in a root folder.
 pub(crate) fn versions(folder: &Path) -> Outcome<String> {
+    versions_of(folder, &SHOWN)
+}
+
+/// Names and upstream versions of `packages`, in a root folder.
+pub(crate) fn versions_of(folder: &Path, packages: &[&str]) -> Outcome<String> {
     let mut query = Command::new("dpkg-query");
     query.arg("--admindir").arg(folder.join("var/lib/dpkg"));
     query.args(["--showformat", "${Package} ${Version}\\n", "--show"]);
-    let output = query.args(SHOWN).output().map_err(|source| Failed::Run {
-        line: "dpkg-query".to_owned(),
-        source,
-    })?;
+    let output = query
+        .args(packages)
+        .output()
+        .map_err(|source| Failed::Run {
+            line: "dpkg-query".to_owned(),
+            source,
+        })?;
     if !output.status.success() {
         let line = format!("dpkg-query for '{}'", folder.display());
         return Err(Failed::Ended {
@@ -115,11 +123,13 @@ pub(crate) fn versions(folder: &Path) -> Outcome<String> {
     Ok(text.lines().map(upstream).collect::<Vec<_>>().join(", "))
 }
 
-/// Takes from a package's version what Debian has added: `runc 1.1.5+ds1-1+deb12u1` is 1.1.5.
-fn upstream(line: &str) -> &str {
-    line.find(['~', '+', '-'])
-        .and_then(|end| line.get(..end))
-        .unwrap_or(line)
+/// Takes from a package's version what Debian has added: `runc 1.1.5+ds1-1+deb12u1` is 1.1.5,
+/// `redis-server 5:7.0.15-1` is 7.0.15.
+fn upstream(line: &str) -> String {
+    let (name, version) = line.split_once(' ').unwrap_or((line, ""));
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let number = version.split(['~', '+', '-']).next().unwrap_or_default();
+    format!("{name} {number}")
 }
 
 #[cfg(test)]
@@ -134,6 +144,10 @@ mod tests {
         );
         assert_eq!(upstream("runc 1.3.6+ds1-2"), "runc 1.3.6");
         assert_eq!(upstream("crun 1.28-1"), "crun 1.28");
+        assert_eq!(
+            upstream("redis-server 5:7.0.15-1~deb12u10"),
+            "redis-server 7.0.15"
+        );
     }
 
     #[test]
