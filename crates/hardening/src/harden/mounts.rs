@@ -188,7 +188,10 @@ fn required(mount: Mount<'_>, read_only: bool, context: Context<'_>) -> Vec<&'st
             {
                 options.push("noexec");
             }
-            if mount.kind == "bind" && read_only && rules.recursive_read_only {
+            // Nothing is mounted beneath a file of the pod, and crun 1.8 makes recursive changes to
+            // directories only.
+            let has_beneath = !matches!(mount.source, Some(MountSource::SandboxFile));
+            if mount.kind == "bind" && read_only && rules.recursive_read_only && has_beneath {
                 options.push("rro");
             }
             options

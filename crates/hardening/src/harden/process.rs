@@ -14,6 +14,8 @@ use crate::review::{Review, is_set, take_array};
 
 /// The score of a process that nobody adjusted.
 const NO_OOM_SCORE: i64 = 0;
+/// The `RLIMIT_NICE` that lets a process lower its nice value to 0: the limit is 20 minus it.
+const NICE_LIMIT_OF_0: u64 = 20;
 
 /// Refuses what only a privileged container has, before anything else, so that the first reason
 /// says what is wrong and not the first of forty consequences.
@@ -52,6 +54,7 @@ pub(super) fn harden(
     }
     refuse_root(process, linux, context, review);
     harden_capabilities(process, context, review);
+    refuse_priority_limits(process, review);
     harden_rlimits(process, context, review);
     refuse_scheduling(process, "", Code::SchedulerDenied, review);
     if refuses_terminal(context) {
@@ -287,6 +290,32 @@ fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review
         limits.push(written);
     }
     process.insert("rlimits".to_owned(), Value::Array(limits));
+}
+
+/// Refuses the limits with which a process gives itself what [`refuse_scheduling`] refuses: no
+/// capability is needed below them.
+///
+/// # Source
+///
+/// `getrlimit(2)`, `RLIMIT_RTPRIO` and `RLIMIT_NICE`; `sched(7)`, "Privileges and resource limits".
+fn refuse_priority_limits(process: &Map<String, Value>, review: &mut Review) {
+    let limits = process.get("rlimits").and_then(Value::as_array);
+    for (index, entry) in limits.into_iter().flatten().enumerate() {
+        let Some((name, limit)) = rlimit(entry) else {
+            continue;
+        };
+        let most = match name {
+            "RLIMIT_RTPRIO" => 0,
+            "RLIMIT_NICE" => NICE_LIMIT_OF_0,
+            _ => continue,
+        };
+        let asked = limit.hard.max(limit.soft);
+        if asked > most {
+            let pointer = format!("/process/rlimits/{index}");
+            let expected = format!("{name} of at most {most}");
+            review.refuse(Code::SchedulerDenied, pointer, expected, asked.to_string());
+        }
+    }
 }
 
 /// Refuses real-time classes, of the processor and of the disk, and a place before others.

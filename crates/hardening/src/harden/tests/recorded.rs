@@ -155,3 +155,29 @@ fn a_writable_root_of_a_baseline_container_gets_no_tmpfs() {
     let mounts = tree["mounts"].as_array().unwrap();
     assert!(mounts.iter().all(|mount| mount["destination"] != "/tmp"));
 }
+
+/// crun 1.8 makes recursive changes to directories only, and could not mount a pod's files.
+#[test]
+fn what_is_read_only_is_so_to_its_depth_unless_it_is_a_file_of_the_pod() {
+    for (source, recursive) in [
+        (
+            "/var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token",
+            true,
+        ),
+        (
+            "/run/containerd/io.containerd.grpc.v1.cri/sandboxes/1/resolv.conf",
+            false,
+        ),
+    ] {
+        let config = edited(CTR, |config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.push(json!({
+                "destination": "/data", "type": "bind", "source": source, "options": ["rbind", "ro"],
+            }));
+        });
+        let tree = tree(&hardened(&config, &profile(RESTRICTED)));
+        let options = options(&tree, "/data");
+        assert!(options.contains(&"ro"), "{source}");
+        assert_eq!(options.contains(&"rro"), recursive, "{source}");
+    }
+}

@@ -100,6 +100,29 @@ fn scheduling() {
     assert_refused("oom-score-denied", "/process/oomScoreAdj", json!(-999));
 }
 
+/// Below these limits a process takes a real-time class, or a place before others, by itself.
+#[test]
+fn limits_that_give_a_class() {
+    let limit =
+        |kind: &str, soft: u64, hard: u64| json!([{"type": kind, "soft": soft, "hard": hard}]);
+    for (kind, soft, hard) in [
+        ("RLIMIT_RTPRIO", 0, 1),
+        ("RLIMIT_RTPRIO", 99, 99),
+        ("RLIMIT_RTPRIO", 1, 0),
+        ("RLIMIT_NICE", 0, 21),
+        ("RLIMIT_NICE", 40, u64::MAX),
+    ] {
+        let limits = limit(kind, soft, hard);
+        assert_refused("scheduler-denied", "/process/rlimits", limits);
+    }
+    for (kind, most) in [("RLIMIT_RTPRIO", 0), ("RLIMIT_NICE", 20)] {
+        let config = edited(CTR, |config| {
+            set(config, "/process/rlimits", limit(kind, 0, most));
+        });
+        hardened(&config, &profile(RESTRICTED));
+    }
+}
+
 #[test]
 fn a_place_behind_others_passes() {
     let config = edited(CTR, |config| {
