@@ -1,5 +1,6 @@
 //! A client of CRI, the interface through which a kubelet drives containerd.
 
+mod exec_stream;
 pub mod message;
 
 use std::path::Path;
@@ -12,11 +13,12 @@ use crate::grpc::{Channel, Status};
 use crate::image;
 use crate::run;
 
+pub use exec_stream::ExecStream;
 use message::{
     ContainerConfig, ContainerMetadata, ContainerStatus, ContainerStatusResponse,
-    CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, Id, ImageSpec,
-    LinuxPodSandboxConfig, Nothing, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
-    StatusResponse, StopContainerRequest, UpdateContainerResourcesRequest,
+    CreateContainerRequest, ExecRequest, ExecResponse, ExecSyncRequest, ExecSyncResponse, Id,
+    ImageSpec, LinuxPodSandboxConfig, Nothing, PodSandboxConfig, PodSandboxMetadata,
+    RunPodSandboxRequest, StatusResponse, StopContainerRequest, UpdateContainerResourcesRequest,
 };
 
 /// Seconds a command in a container may take.
@@ -191,6 +193,33 @@ impl<'a> Cri<'a> {
             timeout: EXEC_S,
         };
         self.call("ExecSync", &request)
+    }
+
+    /// Adds a process to a container as `kubectl exec` does, with its output over a connection;
+    /// it runs as soon as the connection is there.
+    ///
+    /// # Errors
+    ///
+    /// When containerd cannot be reached, or does not switch to the streams.
+    pub fn exec_stream(
+        &self,
+        id: &str,
+        command: &[&str],
+        tty: bool,
+    ) -> Outcome<Result<ExecStream, Status>> {
+        let request = ExecRequest {
+            container_id: id.to_owned(),
+            cmd: command.iter().map(|&word| word.to_owned()).collect(),
+            tty,
+            stdin: tty,
+            stdout: true,
+            // With a terminal there is one output.
+            stderr: !tty,
+        };
+        match self.call::<ExecResponse>("Exec", &request)? {
+            Ok(answer) => ExecStream::open(&answer.url).map(Ok),
+            Err(status) => Ok(Err(status)),
+        }
     }
 
     /// Changes the limits of a container.

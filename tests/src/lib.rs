@@ -13,6 +13,7 @@
 //! - [`keylime`], [`https_server`]: verifiers elsewhere.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
 //! - [`bpf`]: what a seccomp filter answers, instruction by instruction.
+//! - [`confinement`]: what the kernel holds of a process, against the data file of a profile.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`], [`bench`], [`compat`]: what `cargo xtask demo` shows, `cargo xtask bench` measures
 //!   and `cargo xtask compat` tries.
@@ -24,6 +25,7 @@ pub mod bpf;
 pub mod carrier;
 pub mod cgroup_driver;
 pub mod compat;
+pub mod confinement;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

@@ -315,6 +315,37 @@ pub struct ExecSyncRequest {
     pub timeout: i64,
 }
 
+/// `Exec`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ExecRequest {
+    /// In which container.
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    /// Program and arguments.
+    #[prost(string, repeated, tag = "2")]
+    pub cmd: Vec<String>,
+    /// Whether it gets a terminal.
+    #[prost(bool, tag = "3")]
+    pub tty: bool,
+    /// Whether its input is connected.
+    #[prost(bool, tag = "4")]
+    pub stdin: bool,
+    /// Whether its output is connected.
+    #[prost(bool, tag = "5")]
+    pub stdout: bool,
+    /// Whether its error output is connected.
+    #[prost(bool, tag = "6")]
+    pub stderr: bool,
+}
+
+/// Answer to `Exec`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ExecResponse {
+    /// Where the streams are.
+    #[prost(string, tag = "1")]
+    pub url: String,
+}
+
 /// What a command printed and how it ended.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ExecSyncResponse {
