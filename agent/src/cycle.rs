@@ -23,7 +23,7 @@ use crate::quarantine::{self, Quarantine};
 use crate::remote::{self, RemoteError};
 use crate::sequence::{Sequence, SequenceError};
 use crate::verifier::{self, Approved, ApprovedError};
-use crate::{boot, log};
+use crate::{boot, kernel_log, log};
 
 /// Number of the last verdict, in the state directory.
 pub(crate) const SEQUENCE: &str = "sequence";
@@ -37,6 +37,8 @@ pub(crate) struct Issued {
     pub(crate) sequence: u64,
     /// What it rests on.
     pub(crate) appraisal: Appraisal,
+    /// SHA-256 of the firmware's log beside it, if there was one.
+    pub(crate) firmware_log: Option<[u8; 32]>,
     /// What it says, if another verifier issued it.
     pub(crate) adopted: Option<Verdict>,
 }
@@ -171,6 +173,7 @@ pub(crate) fn run(
         token,
         sequence,
         appraisal,
+        firmware_log: evidence.event_log.as_deref().map(kernel_log::digest),
         adopted: None,
     })
 }
@@ -189,6 +192,7 @@ fn carry(remote: &RemoteConfig, identity: &Identity) -> Result<Issued, CycleErro
         sequence: adopted.verdict.host.sequence,
         appraisal: adopted.appraisal(),
         token: adopted.token,
+        firmware_log: kernel_log::firmware_digest(),
         adopted: Some(adopted.verdict),
     })
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use portcullis_client::AgentError;
 use portcullis_client::method::Finding;
-use portcullis_gate::Refusal;
+use portcullis_gate::{Code, Refusal};
 use portcullis_tpm::Deadline;
 use serde_json::json;
 
 use crate::cycle::tpm_answer;
+use crate::kernel_log;
 use crate::log;
 use crate::tpm_thread::{TpmThread, live_state, withdraw_file};
 
@@ -25,6 +26,9 @@ pub(crate) struct DriftWatch {
     /// The drift that was told of last; none once the host is as its verdict says again.
     told: Option<Vec<Finding>>,
     is_blind: bool,
+    /// The firmware's log that a verdict was issued on: the verdict's number, and the digest of the
+    /// log, if there was one.
+    firmware_log: Option<(u64, Option<[u8; 32]>)>,
 }
 
 // === impl DriftWatch ===
@@ -37,7 +41,23 @@ impl DriftWatch {
             due: now,
             told: None,
             is_blind: false,
+            firmware_log: None,
         }
+    }
+
+    /// Takes note of the log beside a verdict. A remote verifier's verdict comes back every few
+    /// seconds: what counts is the log of its first time.
+    pub(crate) fn attested(&mut self, sequence: u64, digest: Option<[u8; 32]>) {
+        if self.firmware_log.is_none_or(|(known, _)| known != sequence) {
+            self.firmware_log = Some((sequence, digest));
+        }
+    }
+
+    /// Whether the firmware's log, which nothing is added to while the system runs, is another one
+    /// than beside the verdict `sequence`.
+    fn is_other_log(&self, sequence: u64, digest: Option<[u8; 32]>) -> bool {
+        let beside = self.firmware_log.filter(|(known, _)| *known == sequence);
+        beside.is_some_and(|(_, first)| first != digest)
     }
 
     /// Time until the next look; `None` if there is none.
@@ -102,13 +122,20 @@ impl TpmThread {
             .read(config.agent.pcrs, &deadline)
             .map_err(|error| tpm_answer(&error))
             .and_then(live_state);
-        let found: Vec<Finding> = match &live {
+        let mut found: Vec<Finding> = match &live {
             Ok(live) => portcullis_gate::drift(&config.node_name, &verdict.host, live)
                 .into_iter()
                 .map(finding)
                 .collect(),
             Err(_) => Vec::new(),
         };
+        let sequence = verdict.summary.sequence;
+        if self
+            .watch
+            .is_other_log(sequence, kernel_log::firmware_digest())
+        {
+            found.push(other_log(&config.node_name));
+        }
         self.watch.saw(live.as_ref().err());
         if live.is_ok() {
             self.note_drift(&found);
@@ -174,6 +201,16 @@ impl TpmThread {
     }
 }
 
+/// The firmware's log has changed, which its PCRs need not show.
+fn other_log(node: &str) -> Finding {
+    finding(Refusal::new(
+        Code::EventLogMismatch,
+        format!("event log of node {}", portcullis_gate::quote(node)),
+        "the log that was attested",
+        "another one",
+    ))
+}
+
 fn finding(refusal: Refusal) -> Finding {
     Finding {
         code: refusal.code.to_string(),
@@ -208,6 +245,24 @@ mod tests {
         let off = DriftWatch::new(Duration::ZERO, now);
         assert_eq!(off.wait(now), None);
         assert!(!off.is_due(now + Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_log_is_held_against_the_one_beside_the_verdict() {
+        let mut watch = DriftWatch::new(Duration::from_secs(1), Instant::now());
+        assert!(!watch.is_other_log(1, None));
+        watch.attested(1, Some([1; 32]));
+        assert!(!watch.is_other_log(1, Some([1; 32])));
+        assert!(watch.is_other_log(1, Some([2; 32])));
+        assert!(watch.is_other_log(1, None));
+        watch.attested(1, Some([2; 32]));
+        assert!(
+            watch.is_other_log(1, Some([2; 32])),
+            "the same verdict once more"
+        );
+        watch.attested(2, None);
+        assert!(!watch.is_other_log(2, None));
+        assert!(watch.is_other_log(2, Some([1; 32])));
     }
 
     #[test]

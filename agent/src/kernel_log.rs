@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use portcullis_attestation::event_log;
+use portcullis_config::paths;
+use sha2::{Digest as _, Sha256};
+
 use crate::log;
 
 /// The whole log at `path`, and one byte more than `limit_bytes` of a longer one, so that the
@@ -23,6 +27,16 @@ pub(crate) fn read(path: &str, limit_bytes: usize) -> Option<Vec<u8>> {
             None
         }
     }
+}
+
+/// SHA-256 of the firmware's log as it is now; `None` if there is none.
+pub(crate) fn firmware_digest() -> Option<[u8; 32]> {
+    read(paths::EVENT_LOG, event_log::MAX_BYTES).map(|log| digest(&log))
+}
+
+/// SHA-256 of a log.
+pub(crate) fn digest(log: &[u8]) -> [u8; 32] {
+    Sha256::digest(log).into()
 }
 
 fn read_file(path: &Path, limit_bytes: usize) -> io::Result<Vec<u8>> {

@@ -214,6 +214,7 @@ impl TpmThread {
         match &outcome {
             Ok(issued) => {
                 self.schedule.succeeded(now, wall);
+                self.watch.attested(issued.sequence, issued.firmware_log);
                 published.unrenewed.clear();
                 published.findings = issued.appraisal.findings.iter().map(shown).collect();
                 let is_new = published

@@ -16,6 +16,7 @@ use portcullis_config::paths;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::swtpm::PowerCycle;
+use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::{in_world, needs};
 use serde_json::{Value, json};
 
@@ -244,6 +245,33 @@ mod needs_containerd {
             sign(&node)?;
             node.attest()?;
             node.starts()?;
+            node.finish()
+        })
+    }
+
+    #[test]
+    fn a_log_that_changes_while_the_host_runs_voids_the_verdict() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(|world| {
+            let mut node = host(world)?;
+            boots(&mut node, Boot::Golden)?;
+            node.watch("")?;
+            node.starts()?;
+            let mut log = Boot::Golden.event_log()?;
+            log.truncate(log.len() - 1);
+            fs::write(paths::EVENT_LOG, &log).doing("cut the log")?;
+            wait::until_true("a void verdict", PATIENCE, || {
+                !Path::new(paths::VERDICT).exists()
+            })?;
+            let told = node.agent_log();
+            let drift = told
+                .lines()
+                .find(|line| line.contains("drift, verdict void"));
+            assert!(
+                drift.is_some_and(|line| line.contains("event-log-mismatch")),
+                "{told}"
+            );
+            node.until_refused("refused [vector-contraindicated]")?;
             node.finish()
         })
     }
