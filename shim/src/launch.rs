@@ -33,7 +33,7 @@ pub(crate) use admission::{Admission, recheck};
 pub(crate) use clamp::{AdmittedExec, admit_exec, admit_update};
 pub(crate) use created::Created;
 use docket::Docket;
-pub(crate) use enforcement::{never_began, verify_enforced, verify_running};
+pub(crate) use enforcement::{never_began, refuse, verify_running, verify_stopped};
 use floor::Floor;
 
 /// What a launch is about, before anything was decided.

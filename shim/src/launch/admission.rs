@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_gate::record::{ContainerRecord, Operation};
+use portcullis_gate::record::ContainerRecord;
 use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Refusals, Requirement, quote};
 use portcullis_hardening::{Baseline, OciConfig};
 use portcullis_seccomp::Instruction;
 
-use super::docket::{Docket, sha256_hex, still_fresh};
+use super::docket::{sha256_hex, still_fresh};
+use super::enforcement::refuse;
 use super::floor::Floor;
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::status::TaskError;
@@ -104,10 +105,7 @@ pub(crate) async fn recheck(
         Ok(oci) => return Ok(Some(oci)),
         Err(refusals) => refusals,
     };
-    let id = &admission.container.id;
-    let mut docket = Docket::open(&admission.namespace, id, Operation::Start)?;
-    docket.record.container = admission.container.clone();
-    Err(docket.refuse_always(refusals).await)
+    Err(refuse(admission, refusals).await)
 }
 
 /// The configuration in the bundle, if it still has this digest.

@@ -24,32 +24,29 @@ const LOOKS: u32 = 20;
 ///
 /// # Errors
 ///
-/// [`TaskError::Refused`] with `enforcement-mismatch`, or `host-unreadable` if the kernel does not
-/// answer; recorded. The process must be killed then.
-pub(crate) async fn verify_enforced(
+/// `enforcement-mismatch`, or `host-unreadable` if the kernel does not answer. The process must be
+/// killed then, and after that [`refuse`]d.
+pub(crate) fn verify_stopped(
     admission: &Admission,
     oci: &OciConfig,
     pid: u32,
-) -> Result<(), TaskError> {
-    let compared = compare(admission, oci, pid).and_then(|()| compare_filters(admission, oci, pid));
-    match compared {
-        Ok(()) => Ok(()),
-        Err(refusals) => Err(refuse(admission, refusals).await),
-    }
+) -> Result<(), Refusals> {
+    compare(admission, oci, pid)?;
+    compare_filters(admission, oci, pid)
 }
 
-/// The same of a process that could not be stopped, because of `errno`, and runs already. One that
-/// has ended before it was looked at passes.
+/// The same of a process that could not be stopped, because of `errno`, and runs already; of its
+/// filters there is only the number. One that has ended before it was looked at passes.
 ///
 /// # Errors
 ///
-/// As of [`verify_enforced`].
+/// As of [`verify_stopped`].
 pub(crate) async fn verify_running(
     admission: &Admission,
     oci: &OciConfig,
     pid: u32,
     errno: Errno,
-) -> Result<(), TaskError> {
+) -> Result<(), Refusals> {
     let id = &admission.container.id;
     log::warn(&format!(
         "cannot stop container '{id}' at execve: {errno}, looking at it after its start"
@@ -63,10 +60,28 @@ pub(crate) async fn verify_running(
             return Ok(());
         }
         if looks == LOOKS {
-            return Err(refuse(admission, refusals).await);
+            return Err(refusals);
         }
         looks += 1;
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Of a container whose program did not begin in time to be looked at.
+pub(crate) fn never_began() -> Refusals {
+    let (expected, found) = ("a program that begins", "none that was executed in time");
+    Refusal::new(Code::EnforcementMismatch, "/process/args", expected, found).into()
+}
+
+/// Records why a container that was made must not run.
+pub(crate) async fn refuse(admission: &Admission, refusals: Refusals) -> TaskError {
+    let id = &admission.container.id;
+    match Docket::open(&admission.namespace, id, Operation::Start) {
+        Ok(mut docket) => {
+            docket.record.container = admission.container.clone();
+            docket.refuse_always(refusals).await
+        }
+        Err(error) => error,
     }
 }
 
@@ -132,22 +147,4 @@ fn has_ended(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
     status.is_ok_and(|text| text.contains("\nState:\tZ"))
         || !Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// The refusal of a container whose program did not begin in time to be looked at.
-pub(crate) async fn never_began(admission: &Admission) -> TaskError {
-    let (expected, found) = ("a program that begins", "none that was executed in time");
-    let refusal = Refusal::new(Code::EnforcementMismatch, "/process/args", expected, found);
-    refuse(admission, refusal.into()).await
-}
-
-async fn refuse(admission: &Admission, refusals: Refusals) -> TaskError {
-    let id = &admission.container.id;
-    match Docket::open(&admission.namespace, id, Operation::Start) {
-        Ok(mut docket) => {
-            docket.record.container = admission.container.clone();
-            docket.refuse_always(refusals).await
-        }
-        Err(error) => error,
-    }
 }

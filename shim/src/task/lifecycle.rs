@@ -86,18 +86,22 @@ impl Shim {
     ) -> Result<(), TaskError> {
         let verified = match &mut stop {
             Ok(stop) => match tokio::time::timeout(COMMAND_LIMIT, stop.reached()).await {
-                Ok(true) => launch::verify_enforced(admission, oci, pid).await,
+                Ok(true) => launch::verify_stopped(admission, oci, pid),
                 // It ended without a program: there is nothing to be held to anything.
                 Ok(false) => Ok(()),
-                Err(_late) => Err(launch::never_began(admission).await),
+                Err(_late) => Err(launch::never_began()),
             },
             Err(errno) => launch::verify_running(admission, oci, pid, *errno).await,
         };
-        if verified.is_err() {
-            // Before `stop` is dropped, which would let it run.
-            Self::kill_child(pid);
+        match verified {
+            Ok(()) => Ok(()),
+            Err(refusals) => {
+                // Before it is recorded, which takes time, and before `stop` is dropped, which would
+                // let it run.
+                Self::kill_child(pid);
+                Err(launch::refuse(admission, refusals).await)
+            }
         }
-        verified
     }
 
     /// Sends a signal to one process, or to all of the container.
