@@ -72,7 +72,11 @@ pub(super) fn build(plan: &Plan) -> Outcome {
         }
     }
     memory("/run".as_ref(), 0o755, SIZE)?;
-    memory("/srv".as_ref(), 0o755, SIZE)?;
+    let served = Path::new("/srv");
+    // A root of few folders may have none.
+    if served.is_dir() {
+        memory(served, 0o755, SIZE)?;
+    }
     // Pods get a copy of this file; a link to the machine's resolver would lead nowhere.
     let resolver = Path::new("/etc/resolv.conf");
     if resolver.is_symlink() {
