@@ -57,6 +57,9 @@ pub(crate) async fn verify_running(
             return Ok(());
         };
         if has_ended(pid) {
+            log::warn(&format!(
+                "container '{id}' ended before it could be looked at"
+            ));
             return Ok(());
         }
         if looks == LOOKS {
@@ -70,7 +73,7 @@ pub(crate) async fn verify_running(
 /// Of a container whose program did not begin in time to be looked at.
 pub(crate) fn never_began() -> Refusals {
     let (expected, found) = ("a program that begins", "none that was executed in time");
-    Refusal::new(Code::EnforcementMismatch, "/process/args", expected, found).into()
+    mismatch("/process/args", expected, found.to_owned())
 }
 
 /// Records why a container that was made must not run.
@@ -93,8 +96,9 @@ fn compare(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(), Refus
 }
 
 /// Reads back the filters of a stopped process: the floor is the one that was loaded, and the last
-/// one denies what the configuration denies. Says so in the log where the kernel does not tell; that
-/// there are enough of them was seen already.
+/// one denies what the configuration denies. Where the kernel tells nobody, or not a process that is
+/// under a filter itself, the log says so; that there are enough of them was seen already. Any other
+/// failure to read them is a refusal.
 fn compare_filters(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(), Refusals> {
     let floor = admission.floor();
     let mut loaded = Vec::new();
@@ -102,23 +106,23 @@ fn compare_filters(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(
         match sys::filter::of(number(pid), loaded.len()) {
             Ok(Some(program)) => loaded.push(program),
             Ok(None) => break,
-            Err(errno) => {
+            Err(errno @ (Errno::EACCES | Errno::EINVAL | Errno::EIO)) => {
                 let id = &admission.container.id;
                 log::warn(&format!(
-                    "cannot read the filters of '{id}': {errno}, ignoring"
+                    "cannot read the filters of '{id}': {errno}, only their number is known"
                 ));
                 return Ok(());
             }
+            Err(errno) => {
+                let expected = "filters that can be read back";
+                return Err(mismatch(
+                    "filters in the kernel",
+                    expected,
+                    errno.to_string(),
+                ));
+            }
         }
     }
-    let mismatch = |subject: &str, expected: &str, found: String| {
-        Refusals::from(Refusal::new(
-            Code::EnforcementMismatch,
-            subject,
-            expected,
-            found,
-        ))
-    };
     if !floor.is_empty() && !loaded.iter().any(|program| **program == *floor) {
         let expected = "the floor of this node";
         return Err(mismatch(
@@ -136,6 +140,10 @@ fn compare_filters(admission: &Admission, oci: &OciConfig, pid: u32) -> Result<(
         let expected = "a filter that denies what it denies";
         mismatch("/linux/seccomp", expected, quote(&weaker.to_string()))
     })
+}
+
+fn mismatch(subject: &str, expected: &str, found: String) -> Refusals {
+    Refusal::new(Code::EnforcementMismatch, subject, expected, found).into()
 }
 
 fn number(pid: u32) -> i32 {
