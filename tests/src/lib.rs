@@ -12,7 +12,6 @@
 //! - [`swtpm`], [`containerd`], [`cri`], [`tasks`], [`ttrpc`], [`image`]: the real parts.
 //! - [`keylime`], [`https_server`]: verifiers elsewhere.
 //! - [`refusal`], [`process`]: what a client is told, and what a process finds itself to be.
-//! - [`bpf`]: what a seccomp filter answers, instruction by instruction.
 //! - [`confinement`]: what the kernel holds of a process, against the data file of a profile.
 //! - [`node`]: a host set up as an operator would, through the `portcullis` command.
 //! - [`demo`], [`bench`], [`compat`]: what `cargo xtask demo` shows, `cargo xtask bench` measures
@@ -21,7 +20,6 @@
 
 pub mod added;
 pub mod bench;
-pub mod bpf;
 pub mod carrier;
 pub mod cgroup_driver;
 pub mod compat;

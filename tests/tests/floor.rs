@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use portcullis_seccomp::{Abi, Action, Floor, number};
-use portcullis_tests::bpf::{self, Data, Instruction};
+use portcullis_seccomp::{Abi, Action, CallData, Floor, Instruction, number};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::shim_tasks::BUNDLES;
@@ -172,9 +171,9 @@ fn by_seccompiler(rules: Vec<(i64, Vec<SeccompRule>)>, errno: u32) -> Vec<Instru
     let program: BpfProgram = filter.try_into().unwrap();
     let read = |it: &seccompiler::sock_filter| Instruction {
         code: it.code,
-        if_true: it.jt,
-        if_false: it.jf,
-        constant: it.k,
+        jt: it.jt,
+        jf: it.jf,
+        k: it.k,
     };
     program.iter().map(read).collect()
 }
@@ -209,16 +208,7 @@ fn the_floor_answers_as_two_filters_of_seccompiler_do() {
         by_seccompiler(plain, ENOSYS),
         by_seccompiler(sockets.to_vec(), EAFNOSUPPORT),
     ];
-    let ours: Vec<Instruction> = floor
-        .program(false)
-        .iter()
-        .map(|it| Instruction {
-            code: it.code,
-            if_true: it.jt,
-            if_false: it.jf,
-            constant: it.k,
-        })
-        .collect();
+    let ours = floor.program(false);
     let arch = if native == Abi::X86_64 {
         0xc000_003e
     } else {
@@ -226,7 +216,7 @@ fn the_floor_answers_as_two_filters_of_seccompiler_do() {
     };
     for number in 0..600 {
         for first in [0, 1, 38, 40, 41, 38 | 1 << 32, u64::MAX] {
-            let data = Data {
+            let data = CallData {
                 number,
                 arch,
                 arguments: [first, 0, 0, 0, 0, 0],
@@ -234,10 +224,10 @@ fn the_floor_answers_as_two_filters_of_seccompiler_do() {
             let allow = Action::ALLOW.return_value();
             let expected = theirs
                 .iter()
-                .map(|it| bpf::run(it, &data))
+                .map(|it| portcullis_seccomp::run(it, &data).unwrap())
                 .find(|it| *it != allow);
             assert_eq!(
-                bpf::run(&ours, &data),
+                portcullis_seccomp::run(&ours, &data).unwrap(),
                 expected.unwrap_or(allow),
                 "{data:?}"
             );

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_seccomp::{
-    Abi, Action, Answers, Circumstances, Section, Verdict, intersect, number,
+    Abi, Action, Answers, CallData, Circumstances, Instruction, Section, Verdict, intersect, number,
 };
-use portcullis_tests::bpf::{self, Data, Instruction};
 use portcullis_tests::run;
 use serde_json::{Value, json};
 
@@ -124,12 +123,25 @@ fn answers(section: &Value, call: &str) -> Answers {
 }
 
 fn filtered(program: &[Instruction], call: &str, arguments: [u64; 6]) -> Action {
-    let data = Data {
+    let data = CallData {
         number: number(native(), call).unwrap(),
         arch: audit_arch(),
         arguments,
     };
-    Action::from_return_value(bpf::run(program, &data))
+    Action::from_return_value(portcullis_seccomp::run(program, &data).unwrap())
+}
+
+/// Instructions as the kernel keeps them on this kind of machine, little-endian.
+fn instructions(bytes: &[u8]) -> Vec<Instruction> {
+    let (instructions, rest) = bytes.as_chunks::<8>();
+    assert_eq!(rest, [0_u8; 0], "half an instruction");
+    let read = |[low, high, jt, jf, k @ ..]: &[u8; 8]| Instruction {
+        code: u16::from_le_bytes([*low, *high]),
+        jt: *jt,
+        jf: *jf,
+        k: u32::from_le_bytes(*k),
+    };
+    instructions.iter().map(read).collect()
 }
 
 /// The section as seccompiler compiles it.
@@ -175,9 +187,9 @@ fn by_seccompiler(section: &Value) -> Vec<Instruction> {
         .iter()
         .map(|it| Instruction {
             code: it.code,
-            if_true: it.jt,
-            if_false: it.jf,
-            constant: it.k,
+            jt: it.jt,
+            jf: it.jf,
+            k: it.k,
         })
         .collect()
 }
@@ -291,7 +303,7 @@ impl Container {
         create.stderr(std::process::Stdio::null());
         assert!(create.status().unwrap().success());
         let filter = fs::read(self.state().join(&id).join("seccomp.bpf")).unwrap();
-        bpf::instructions(&filter)
+        instructions(&filter)
     }
 }
 
