@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_hardening::{
-    DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Relaxations,
+    DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
     RootfsFacts, harden,
 };
 
@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let again = OciConfig::parse(&config.to_bytes());
     assert_eq!(again.ok().as_ref(), Some(&config), "reads back as written");
-    let none = Relaxations::none();
+    let none = Concessions::none();
     for profile in PROFILES.iter() {
         let Ok(once) = harden(config.clone(), profile, &facts(&config), &none) else {
             continue;

@@ -201,7 +201,12 @@ impl Launch<'_> {
         let policy = FactsPolicy::allowing(&self.config.mounts_allow);
         let facts = portcullis_host::facts(oci, self.rootfs().as_deref(), &policy)
             .map_err(|error| error.refusal())?;
-        harden(oci.clone(), &profile, &facts, &demands.relaxations)
+        harden(
+            oci.clone(),
+            &profile,
+            &facts,
+            &demands.relaxations.clone().into(),
+        )
     }
 
     fn rootfs(&self) -> Option<PathBuf> {

@@ -323,7 +323,12 @@ fn hardened(
     if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {
         facts.user_namespace = resident::maps(path)?;
     }
-    harden(oci.clone(), profile, &facts, &terms.relaxations)
+    harden(
+        oci.clone(),
+        profile,
+        &facts,
+        &terms.relaxations.clone().into(),
+    )
 }
 
 /// The hardened configuration, and what `delete` must know if this process is gone by then.
@@ -363,6 +368,7 @@ fn change_record(change: &Change) -> ChangeRecord {
         from: change.from.clone(),
         to: change.to.clone(),
         reason: change.reason.clone(),
+        rule: change.rule.map(|rule| rule.id().to_owned()),
     }
 }
 

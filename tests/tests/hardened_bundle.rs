@@ -7,7 +7,7 @@ use std::process::Command;
 
 use portcullis_config::profile_from;
 use portcullis_hardening::{
-    Hardened, MountSource, OciConfig, Profile, Relaxations, clamp_exec, harden,
+    Concessions, Hardened, MountSource, OciConfig, Profile, clamp_exec, harden,
 };
 use portcullis_host::{FactsPolicy, facts};
 use portcullis_tests::run;
@@ -97,12 +97,12 @@ impl Bundle {
         };
         let facts = facts(&config, Some(&rootfs), &allowed).unwrap();
         let hardened =
-            harden(config, profile, &facts, &Relaxations::none()).unwrap_or_else(|refusals| {
+            harden(config, profile, &facts, &Concessions::none()).unwrap_or_else(|refusals| {
                 panic!("{:#}", refusals.to_json(&portcullis_gate::RecordId([0; 4])))
             });
         let again = OciConfig::parse(&hardened.config.to_bytes()).unwrap();
         let facts = self::facts(&again, Some(&rootfs), &allowed).unwrap();
-        let twice = harden(again, profile, &facts, &Relaxations::none()).unwrap();
+        let twice = harden(again, profile, &facts, &Concessions::none()).unwrap();
         assert_eq!(twice.changes, [], "a second pass finds nothing to change");
         assert_eq!(twice.config, hardened.config);
         hardened

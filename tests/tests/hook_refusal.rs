@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_config::profile;
-use portcullis_hardening::{OciConfig, Relaxations, harden};
+use portcullis_hardening::{Concessions, OciConfig, harden};
 use portcullis_host::{FactsPolicy, facts};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
@@ -71,7 +71,7 @@ impl Bundle {
         let rootfs = self.directory.join("rootfs");
         let facts = facts(&oci, Some(&rootfs), &FactsPolicy::default()).doing("look")?;
         let profile = profile("restricted").doing("read the profile")?;
-        let hardened = harden(oci, &profile, &facts, &Relaxations::none()).doing("harden")?;
+        let hardened = harden(oci, &profile, &facts, &Concessions::none()).doing("harden")?;
         self.write(&hardened.config.to_bytes())
     }
 

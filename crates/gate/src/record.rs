@@ -130,6 +130,9 @@ pub struct ChangeRecord {
     pub to: Value,
     /// Why, in one clause.
     pub reason: String,
+    /// Id of the rule that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 /// A refusal as the ledger keeps it: whole, nothing shortened.
@@ -149,6 +152,9 @@ pub struct RefusalRecord {
     pub remedy: String,
     /// The document that asks for the check.
     pub spec: String,
+    /// Id of the rule that it is against, if it is one about workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 // === impl LaunchRecord ===
@@ -205,6 +211,7 @@ impl From<&Refusal> for RefusalRecord {
             found: refusal.found.clone(),
             remedy: refusal.remedy.clone(),
             spec: refusal.code.spec().to_owned(),
+            rule: refusal.rule.map(|rule| rule.id().to_owned()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use portcullis_attestation::finding::Finding;
 use serde_json::{Value, json};
 
-use crate::{Code, Kind, RecordId};
+use crate::{Code, Kind, RecordId, Rule};
 
 /// Longest line, in bytes, prefix and reference included. Runtimes and containerd put about
 /// 80 bytes in front, and Kubernetes cuts what is much longer.
@@ -39,6 +39,8 @@ pub struct Refusal {
     pub found: String,
     /// What the reader should do, in the imperative.
     pub remedy: String,
+    /// The rule about workloads that asks for it, if it is one of them.
+    pub rule: Option<Rule>,
 }
 
 /// One reason or more; the first is the one that the operator's line shows.
@@ -158,6 +160,7 @@ impl Refusal {
             expected: expected.into(),
             found: found.into(),
             remedy: code.remedy().to_owned(),
+            rule: None,
         }
     }
 
@@ -165,6 +168,13 @@ impl Refusal {
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
+        self
+    }
+
+    /// The same refusal as one of `rule`.
+    #[must_use]
+    pub const fn under(mut self, rule: Option<Rule>) -> Self {
+        self.rule = rule;
         self
     }
 
@@ -204,9 +214,10 @@ impl Refusal {
         format!("{head}{subject}{count}: expected {expected}, found {found}; {remedy}{tail}")
     }
 
-    /// The reason as a JSON object: `kind`, `code`, `subject`, `expected`, `found`, `remedy`, `spec`.
+    /// The reason as a JSON object: `kind`, `code`, `subject`, `expected`, `found`, `remedy`, `spec`,
+    /// and `rule` if it is one of a rule.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut object = json!({
             "kind": self.kind().as_str(),
             "code": self.code.as_str(),
             "subject": self.subject,
@@ -214,7 +225,11 @@ impl Refusal {
             "found": self.found,
             "remedy": self.remedy,
             "spec": self.code.spec(),
-        })
+        });
+        if let (Some(rule), Some(map)) = (self.rule, object.as_object_mut()) {
+            map.insert("rule".to_owned(), rule.id().into());
+        }
+        object
     }
 }
 

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use portcullis_gate::RuleModes;
 
 use crate::capability::{CapabilitySet, CapabilitySets};
 use crate::facts::Rlimit;
 
 /// The bounds of one container, taken from its hardened configuration.
 ///
-/// The shim keeps it in memory for the life of the container; a front without memory may store
-/// it, since it holds neither arguments nor environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The shim keeps it in memory for the life of the container. It holds neither arguments nor
+/// environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
     /// Name of the profile that hardened the container.
     pub profile: String,
@@ -36,7 +35,6 @@ pub struct Baseline {
     /// True if an exec may run as uid 0.
     pub root_permitted: bool,
     /// True if an exec may have no terminal, because processes could type into it.
-    #[serde(default)]
     pub terminal_refused: bool,
     /// Ceilings of its resources.
     pub ceilings: ResourceCeilings,
@@ -44,11 +42,12 @@ pub struct Baseline {
     pub unified: BTreeSet<String>,
     /// `linux.cgroupsPath`, as written.
     pub cgroups_path: String,
+    /// The modes of rules that it was created under.
+    pub modes: RuleModes,
 }
 
 /// The most that an update may grant; what is absent was unlimited from the start.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResourceCeilings {
     /// Memory, in bytes.
     pub memory_bytes: Option<i64>,
@@ -65,26 +64,21 @@ pub struct ResourceCeilings {
     /// Memory nodes, as written.
     pub mems: Option<String>,
     /// Limits of the unified hierarchy by file (`memory.high`), in bytes.
-    #[serde(default)]
     pub unified: BTreeMap<String, u64>,
     /// Memory that is never taken back for others (`memory.min`), in bytes. Unlike a limit it is
     /// what the host gives away, so none was asked for if it is 0.
-    #[serde(default)]
     pub memory_min_bytes: u64,
     /// Memory that is taken back last (`memory.low`), in bytes.
-    #[serde(default)]
     pub memory_low_bytes: u64,
 }
 
 /// Processor time: `quota_us` in each `period_us`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuCeiling {
     /// Microseconds of processor time.
     pub quota_us: i64,
     /// Microseconds of wall time.
     pub period_us: u64,
     /// Microseconds of processor time that may be saved up for one period.
-    #[serde(default)]
     pub burst_us: u64,
 }

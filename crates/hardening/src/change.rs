@@ -1,12 +1,12 @@
 //! One edit that hardening made.
 
-use serde::{Deserialize, Serialize};
+use portcullis_gate::Rule;
 use serde_json::Value;
 
 /// One edit: where, what it was, what it is now, and why.
 ///
 /// Never holds arguments or environment of the process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// JSON pointer (RFC 6901) into the configuration, or into the process or resources of a
     /// clamped request.
@@ -17,6 +17,8 @@ pub struct Change {
     pub to: Value,
     /// Why, as a half sentence.
     pub reason: String,
+    /// The rule that asks for it; none for what only brings a document into order.
+    pub rule: Option<Rule>,
 }
 
 impl Change {
@@ -25,12 +27,14 @@ impl Change {
         from: impl Into<Value>,
         to: impl Into<Value>,
         reason: impl Into<String>,
+        rule: Option<Rule>,
     ) -> Self {
         Self {
             pointer: pointer.into(),
             from: from.into(),
             to: to.into(),
             reason: reason.into(),
+            rule,
         }
     }
 }

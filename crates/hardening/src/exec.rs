@@ -1,18 +1,16 @@
 //! Further processes in a running container.
 
-use portcullis_gate::{Code, Refusal, Refusals, quote};
+use portcullis_gate::{Code, Refusal, Refusals, Rule, quote};
 use portcullis_json::Limits;
 use serde_json::{Map, Value, json};
 
 use crate::baseline::Baseline;
 use crate::change::{Change, canonical_bytes};
 use crate::harden::process::{
-    refuse_scheduling, refuse_terminal, requested_capabilities, rlimit, uid, write_capabilities,
-    write_rlimit,
+    refuse_scheduling, refuse_terminal, refuse_working_directory, requested_capabilities, rlimit,
+    uid, write_capabilities, write_rlimit,
 };
-use crate::oci_config::text;
-use crate::path::lies_in_proc;
-use crate::review::{Review, take_array};
+use crate::review::{Audited, Review, take_array};
 use crate::schema::{self, PROCESS};
 
 /// Largest process specification of an exec that is read. Arguments and environment of a process
@@ -29,6 +27,8 @@ pub struct ClampedExec {
     pub process: Map<String, Value>,
     /// What was edited.
     pub changes: Vec<Change>,
+    /// What rules in audit would have edited and refused.
+    pub audited: Audited,
 }
 
 /// Clamps the process specification of an exec to the bounds of its container.
@@ -52,49 +52,56 @@ pub struct ClampedExec {
 /// privileged option" and "… with the user=root option".
 pub fn clamp_exec(spec_json: &[u8], baseline: &Baseline) -> Result<ClampedExec, Refusals> {
     let mut process = parse(spec_json)?;
-    let mut review = Review::of("exec");
+    let mut review = Review::of("exec", &baseline.modes);
 
     drop_unknown(&mut process, &mut review);
-    clamp_capabilities(&mut process, baseline, &mut review);
+    review.under(Rule::Capabilities, &mut process, |process, review| {
+        clamp_capabilities(process, baseline, review);
+    });
     if baseline.no_new_privileges {
-        review.set(
-            &mut process,
-            "",
-            "noNewPrivileges",
-            true,
-            "as the container",
-        );
+        review.under(Rule::NoNewPrivileges, &mut process, |process, review| {
+            review.set(process, "", "noNewPrivileges", true, "as the container");
+        });
     }
-    clamp_label(
-        &mut process,
-        "apparmorProfile",
-        &baseline.apparmor_profile,
-        &mut review,
-    );
-    clamp_label(
-        &mut process,
-        "selinuxLabel",
-        &baseline.selinux_label,
-        &mut review,
-    );
-    clamp_rlimits(&mut process, baseline, &mut review);
-    clamp_oom_score(&mut process, baseline, &mut review);
-    refuse_scheduling(&process, "", Code::ExecDenied, &mut review);
+    review.under(Rule::LsmLabels, &mut process, |process, review| {
+        clamp_label(
+            process,
+            "apparmorProfile",
+            &baseline.apparmor_profile,
+            review,
+        );
+        clamp_label(process, "selinuxLabel", &baseline.selinux_label, review);
+    });
+    review.under(Rule::Rlimits, &mut process, |process, review| {
+        clamp_rlimits(process, baseline, review);
+    });
+    review.under(Rule::OomScore, &mut process, |process, review| {
+        clamp_oom_score(process, baseline, review);
+    });
+    review.asking(Rule::Scheduling, |review| {
+        refuse_scheduling(&process, "", Code::ExecDenied, review);
+    });
     if baseline.terminal_refused {
-        refuse_terminal(&process, "", Code::ExecDenied, &mut review);
+        review.asking(Rule::Terminal, |review| {
+            refuse_terminal(&process, "", Code::ExecDenied, review);
+        });
     }
     if uid(&process) == 0 && !baseline.root_permitted {
         let expected = format!("a uid other than 0, as the container's {}", baseline.uid);
-        review.refuse(Code::ExecDenied, "/user", expected, "uid 0");
+        review.asking(Rule::NonRoot, |review| {
+            review.refuse(Code::ExecDenied, "/user", expected, "uid 0");
+        });
     }
-    let cwd = text(&process, "cwd");
-    if !cwd.starts_with('/') || lies_in_proc(cwd) {
-        let expected = "an absolute path outside /proc";
-        review.refuse(Code::WorkingDirectoryDenied, "/cwd", expected, quote(cwd));
-    }
+    review.asking(Rule::WorkingDirectory, |review| {
+        refuse_working_directory(&process, "", review);
+    });
 
-    let changes = review.finish()?;
-    Ok(ClampedExec { process, changes })
+    let (changes, audited) = review.finish()?;
+    Ok(ClampedExec {
+        process,
+        changes,
+        audited,
+    })
 }
 
 fn parse(spec_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
@@ -128,7 +135,7 @@ fn parse(spec_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
     }
 }
 
-fn drop_unknown(process: &mut Map<String, Value>, review: &mut Review) {
+fn drop_unknown(process: &mut Map<String, Value>, review: &mut Review<'_>) {
     let known = PROCESS.keys();
     let unknown: Vec<String> = process
         .keys()
@@ -146,7 +153,11 @@ fn drop_unknown(process: &mut Map<String, Value>, review: &mut Review) {
     }
 }
 
-fn clamp_capabilities(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+fn clamp_capabilities(
+    process: &mut Map<String, Value>,
+    baseline: &Baseline,
+    review: &mut Review<'_>,
+) {
     let (requested, unknown) = requested_capabilities(process);
     let own = baseline.capabilities.union();
     let excess = requested.union().difference(own.union(baseline.stripped));
@@ -175,7 +186,7 @@ fn clamp_capabilities(process: &mut Map<String, Value>, baseline: &Baseline, rev
 
 /// crun sets no label at all if the field is left out; an empty one is left out, because there
 /// the container has none either.
-fn clamp_label(process: &mut Map<String, Value>, key: &str, label: &str, review: &mut Review) {
+fn clamp_label(process: &mut Map<String, Value>, key: &str, label: &str, review: &mut Review<'_>) {
     if label.is_empty() {
         review.remove(process, "", key, "as the container");
     } else {
@@ -185,7 +196,7 @@ fn clamp_label(process: &mut Map<String, Value>, key: &str, label: &str, review:
 
 /// crun gives an exec without limits those of the caller. A limit that the container does not
 /// set is dropped: the process then inherits it, as the container did.
-fn clamp_rlimits(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+fn clamp_rlimits(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review<'_>) {
     let before = take_array(process, "rlimits");
     let after: Vec<Value> = baseline
         .rlimits
@@ -217,7 +228,7 @@ fn clamp_rlimits(process: &mut Map<String, Value>, baseline: &Baseline, review: 
     process.insert("rlimits".to_owned(), Value::Array(after));
 }
 
-fn clamp_oom_score(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+fn clamp_oom_score(process: &mut Map<String, Value>, baseline: &Baseline, review: &mut Review<'_>) {
     let Some(least) = baseline.oom_score_adj else {
         review.remove(process, "", "oomScoreAdj", "as the container");
         return;

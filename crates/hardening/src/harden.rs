@@ -12,16 +12,17 @@ mod root;
 mod tmpfs;
 mod user_namespace;
 
-use portcullis_gate::Refusals;
+use portcullis_gate::{Refusals, Rule, RuleModes};
 use serde_json::Value;
 
 use crate::baseline::Baseline;
 use crate::change::Change;
+use crate::concessions::Concessions;
 use crate::facts::HostFacts;
 use crate::oci_config::OciConfig;
 use crate::profile::Profile;
 use crate::relaxation::Relaxations;
-use crate::review::{Review, take_object};
+use crate::review::{Audited, Review, take_object};
 use resources::Purpose;
 
 /// A configuration that may start.
@@ -31,6 +32,8 @@ pub struct Hardened {
     pub config: OciConfig,
     /// What was edited, in the order of the fields; empty if it was hardened before.
     pub changes: Vec<Change>,
+    /// What rules in audit would have edited and refused.
+    pub audited: Audited,
     /// The bounds of later requests.
     pub baseline: Baseline,
 }
@@ -41,9 +44,10 @@ struct Context<'a> {
     profile: &'a Profile,
     facts: &'a HostFacts,
     relaxations: &'a Relaxations,
+    modes: &'a RuleModes,
 }
 
-/// Hardens `config` as `profile` says.
+/// Hardens `config` as `profile` says, but for what node policy concedes.
 ///
 /// Never adds a right, and changes nothing in a configuration that it returned before. Does not
 /// look at the host: `facts` must have been gathered for this very configuration.
@@ -60,21 +64,24 @@ pub fn harden(
     config: OciConfig,
     profile: &Profile,
     facts: &HostFacts,
-    relaxations: &Relaxations,
+    concessions: &Concessions,
 ) -> Result<Hardened, Refusals> {
     let mut config = config;
     let context = Context {
         profile,
         facts,
-        relaxations,
+        relaxations: &concessions.relaxations,
+        modes: &concessions.modes,
     };
-    let mut review = Review::of("config.json");
+    let mut review = Review::of("config.json", &concessions.modes);
 
     let spec = config.as_map_mut();
     let mut process = take_object(spec, "process");
     let mut linux = take_object(spec, "linux");
 
-    process::refuse_privileged(&process, &linux, &mut review);
+    review.asking(Rule::Privileged, |review| {
+        process::refuse_privileged(&process, &linux, review);
+    });
     process::harden(&mut process, &linux, context, &mut review);
     root::harden(spec, context, &mut review);
     namespaces::harden(&mut linux, context, &mut review);
@@ -84,7 +91,7 @@ pub fn harden(
     linux::harden(&mut linux, context, &mut review);
     hooks::harden(spec, context, &mut review);
 
-    let changes = review.finish()?;
+    let (changes, audited) = review.finish()?;
     let baseline = baseline::of(&process, &linux, context);
     let spec = config.as_map_mut();
     spec.insert("process".to_owned(), Value::Object(process));
@@ -92,6 +99,7 @@ pub fn harden(
     Ok(Hardened {
         config,
         changes,
+        audited,
         baseline,
     })
 }

@@ -35,6 +35,7 @@
 mod baseline;
 mod capability;
 mod change;
+mod concessions;
 mod enforcement;
 mod exec;
 mod facts;
@@ -51,6 +52,7 @@ mod update;
 pub use baseline::{Baseline, CpuCeiling, ResourceCeilings};
 pub use capability::{CapabilitySet, CapabilitySets};
 pub use change::Change;
+pub use concessions::Concessions;
 pub use enforcement::{
     Enforcement, Held, HeldCredentials, HeldMount, HeldNamespace, HeldPath, MountFlags,
 };
@@ -63,5 +65,6 @@ pub use harden::{Hardened, harden};
 pub use oci_config::{BindMount, OciConfig};
 pub use profile::{Profile, ProfileError};
 pub use relaxation::Relaxations;
+pub use review::Audited;
 pub use seccomp::{Comparison, Condition, Conjunction, SeccompError, alternatives};
 pub use update::{ClampedUpdate, clamp_update};

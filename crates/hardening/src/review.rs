@@ -2,29 +2,75 @@
 
 use std::fmt::Display;
 
-use portcullis_gate::{Code, Refusal, Refusals};
+use portcullis_gate::{Code, Refusal, Refusals, Rule, RuleMode, RuleModes};
 use serde_json::{Map, Value};
 
 use crate::change::Change;
 
+/// What would have been edited and refused, had every rule been enforced.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Audited {
+    /// Edits that were not made.
+    pub changes: Vec<Change>,
+    /// Reasons that stopped nothing.
+    pub refusals: Vec<Refusal>,
+}
+
 /// Collects edits and refusals, so that all of them are reported together.
 #[derive(Debug)]
-pub(crate) struct Review {
+pub(crate) struct Review<'a> {
     /// What the document is, in front of each pointer.
     document: &'static str,
+    modes: &'a RuleModes,
+    /// The rule that is being looked at.
+    rule: Option<Rule>,
     changes: Vec<Change>,
     refusals: Vec<Refusal>,
+    audited: Audited,
 }
 
 // === impl Review ===
 
-impl Review {
-    pub(crate) const fn of(document: &'static str) -> Self {
+impl<'a> Review<'a> {
+    pub(crate) fn of(document: &'static str, modes: &'a RuleModes) -> Self {
         Self {
             document,
+            modes,
+            rule: None,
             changes: Vec::new(),
             refusals: Vec::new(),
+            audited: Audited::default(),
         }
+    }
+
+    /// Holds `target` to `rule` as its mode says: in audit a copy of it, of which only the findings
+    /// are kept.
+    pub(crate) fn under<T: Clone>(
+        &mut self,
+        rule: Rule,
+        target: &mut T,
+        judge: impl FnOnce(&mut T, &mut Self),
+    ) {
+        match self.modes.of(rule) {
+            RuleMode::Off => {}
+            RuleMode::Enforce => {
+                self.rule = Some(rule);
+                judge(target, self);
+                self.rule = None;
+            }
+            RuleMode::Audit => {
+                let mut aside = Self::of(self.document, self.modes);
+                aside.rule = Some(rule);
+                judge(&mut target.clone(), &mut aside);
+                self.audited.changes.append(&mut aside.changes);
+                self.audited.refusals.append(&mut aside.refusals);
+            }
+        }
+    }
+
+    /// [`Self::under`] for a rule that edits nothing.
+    pub(crate) fn asking(&mut self, rule: Rule, judge: impl FnOnce(&mut Self)) {
+        self.under(rule, &mut (), |(), review| judge(review));
     }
 
     /// Notes that the value at `pointer` stands against the start.
@@ -36,8 +82,8 @@ impl Review {
         found: impl Into<String>,
     ) {
         let subject = format!("{} {pointer}", self.document);
-        self.refusals
-            .push(Refusal::new(code, subject, expected, found));
+        let refusal = Refusal::new(code, subject, expected, found);
+        self.refusals.push(refusal.under(self.rule));
     }
 
     /// Notes an edit.
@@ -48,7 +94,8 @@ impl Review {
         to: impl Into<Value>,
         reason: &str,
     ) {
-        self.changes.push(Change::new(pointer, from, to, reason));
+        let change = Change::new(pointer, from, to, reason, self.rule);
+        self.changes.push(change);
     }
 
     /// Sets `key` of `map`, which stands at `parent`, and notes it unless it was so already.
@@ -84,9 +131,12 @@ impl Review {
         }
     }
 
-    /// The edits, if nothing was refused.
-    pub(crate) fn finish(self) -> Result<Vec<Change>, Refusals> {
-        Refusals::from_vec(self.refusals).map_or(Ok(self.changes), Err)
+    /// The edits, if nothing was refused, and what audit found.
+    pub(crate) fn finish(self) -> Result<(Vec<Change>, Audited), Refusals> {
+        match Refusals::from_vec(self.refusals) {
+            Some(refusals) => Err(refusals),
+            None => Ok((self.changes, self.audited)),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::change::{Change, canonical_bytes};
 use crate::harden::baseline::unified_bytes;
 use crate::harden::resources::{refuse_oom_exemption, refuse_real_time};
 use crate::oci_config::text;
-use crate::review::Review;
+use crate::review::{Audited, Review};
 use crate::schema::{self, RESOURCES};
 
 /// An update with every field set has about 2 KiB.
@@ -30,6 +30,8 @@ pub struct ClampedUpdate {
     pub resources: Map<String, Value>,
     /// What was edited.
     pub changes: Vec<Change>,
+    /// What rules in audit would have edited and refused.
+    pub audited: Audited,
 }
 
 /// Clamps an update of resources to the ceilings of its container.
@@ -49,7 +51,7 @@ pub struct ClampedUpdate {
 /// OCI runtime-spec, "Control groups".
 pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<ClampedUpdate, Refusals> {
     let mut resources = parse(resources_json)?;
-    let mut review = Review::of("update");
+    let mut review = Review::of("update", &baseline.modes);
 
     let dropped: Vec<String> = resources
         .keys()
@@ -80,8 +82,12 @@ pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<Clampe
     refuse_real_time(&resources, "", Code::UpdateDenied, &mut review);
     refuse_unified(&resources, baseline, &mut review);
 
-    let changes = review.finish()?;
-    Ok(ClampedUpdate { resources, changes })
+    let (changes, audited) = review.finish()?;
+    Ok(ClampedUpdate {
+        resources,
+        changes,
+        audited,
+    })
 }
 
 fn parse(resources_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
@@ -118,7 +124,7 @@ fn parse(resources_json: &[u8]) -> Result<Map<String, Value>, Refusals> {
 fn refuse_loosening(
     resources: &Map<String, Value>,
     ceilings: &ResourceCeilings,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let number = |part: &str, key: &str| resources.get(part).and_then(|it| it.get(key));
     for (part, key, ceiling) in [
@@ -174,7 +180,7 @@ const fn is_above(asked: i64, ceiling: i64) -> bool {
 fn clamp_processor_time(
     resources: &mut Map<String, Value>,
     ceilings: &ResourceCeilings,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let Some(ceiling) = ceilings.cpu else { return };
     let Some(cpu) = resources.get_mut("cpu").and_then(Value::as_object_mut) else {
@@ -221,7 +227,7 @@ fn clamp_processor_time(
 fn clamp_places(
     resources: &mut Map<String, Value>,
     ceilings: &ResourceCeilings,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let Some(cpu) = resources.get_mut("cpu").and_then(Value::as_object_mut) else {
         return;
@@ -243,7 +249,7 @@ fn clamp_places(
 fn refuse_protection(
     resources: &Map<String, Value>,
     ceilings: &ResourceCeilings,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     // The runtimes write it to `memory.low`.
     let asked = resources.get("memory").and_then(|it| it.get("reservation"));
@@ -256,7 +262,7 @@ fn refuse_protection(
     }
 }
 
-fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &mut Review) {
+fn refuse_unified(resources: &Map<String, Value>, baseline: &Baseline, review: &mut Review<'_>) {
     let ceilings = &baseline.ceilings;
     let unified = resources.get("unified").and_then(Value::as_object);
     for (key, value) in unified.into_iter().flatten() {

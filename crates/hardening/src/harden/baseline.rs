@@ -60,6 +60,7 @@ pub(super) fn of(
         ceilings: ceilings(linux.get("resources").and_then(Value::as_object)),
         unified: rules.resources.unified.clone(),
         cgroups_path: text(linux, "cgroupsPath").to_owned(),
+        modes: context.modes.clone(),
     }
 }
 

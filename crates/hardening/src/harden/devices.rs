@@ -1,6 +1,6 @@
 //! Devices: nodes that are made, and what the device controller lets pass.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -15,9 +15,15 @@ const RULES_LIMIT: usize = 256;
 /// The device as a rule of the controller or a node names it; `None` stands for all.
 type Numbers = (Option<i64>, Option<i64>);
 
-pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
-    refuse_nodes(linux, context, review);
-    harden_controller(linux, context, review);
+pub(super) fn harden(
+    linux: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    review.under(Rule::Devices, linux, |linux, review| {
+        refuse_nodes(linux, context, review);
+        harden_controller(linux, context, review);
+    });
 }
 
 /// True if a rule lets every device pass, as it is for privileged containers.
@@ -58,7 +64,7 @@ fn describe(kind: &str, (major, minor): Numbers) -> String {
     format!("{} {}:{}", quote(kind), number(major), number(minor))
 }
 
-fn refuse_nodes(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn refuse_nodes(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let keep = &context.profile.rules().devices.keep;
     let nodes = linux.get("devices").and_then(Value::as_array);
     let mut excess = Excess::default();
@@ -93,7 +99,7 @@ impl Excess {
         }
     }
 
-    fn refuse(self, pointer: &str, review: &mut Review) {
+    fn refuse(self, pointer: &str, review: &mut Review<'_>) {
         let Some(first) = self.first else { return };
         let found = if self.more == 0 {
             first
@@ -104,7 +110,11 @@ impl Excess {
     }
 }
 
-fn harden_controller(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn harden_controller(
+    linux: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
     let rules = &context.profile.rules().devices;
     let mut allowed: Vec<Value> = Vec::new();
     let mut excess = Excess::default();

@@ -1,6 +1,6 @@
 //! Hooks and annotations: two ways to change what the runtime does.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -13,11 +13,18 @@ const HOOK_PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 /// The longest time that a hook may hold up a container, in seconds.
 const TIMEOUT_MAX_S: i64 = 120;
 
-pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
-    refuse_annotations(spec, context, review);
-    if !is_set(spec, "hooks") {
-        return;
+pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
+    review.asking(Rule::Annotations, |review| {
+        refuse_annotations(spec, context, review);
+    });
+    if is_set(spec, "hooks") {
+        review.under(Rule::Hooks, spec, |spec, review| {
+            harden_hooks(spec, context, review);
+        });
     }
+}
+
+fn harden_hooks(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let mut hooks = take_object(spec, "hooks");
     for (stage, list) in &mut hooks {
         let Some(list) = list.as_array_mut() else {
@@ -39,7 +46,7 @@ fn judge(
     stage: &str,
     parent: &str,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let path = text(hook, "path");
     let allowed = &context.profile.rules().hooks.allow;
@@ -73,7 +80,7 @@ fn judge(
     }
 }
 
-fn refuse_annotations(spec: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn refuse_annotations(spec: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let prefixes = &context.profile.rules().annotations.refuse;
     let annotations = spec.get("annotations").and_then(Value::as_object);
     for key in annotations.into_iter().flat_map(Map::keys) {

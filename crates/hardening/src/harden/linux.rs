@@ -1,6 +1,6 @@
 //! Paths, kernel parameters, system calls and the rest of `linux`.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -11,23 +11,41 @@ use crate::review::{Review, is_set, take_array};
 /// the host, another kernel personality.
 const REFUSED: [&str; 4] = ["netDevices", "timeOffsets", "intelRdt", "personality"];
 
-pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
-    for field in REFUSED.into_iter().filter(|field| is_set(linux, field)) {
-        review.refuse(
-            Code::OciFieldDenied,
-            format!("/linux/{field}"),
-            "no such field",
-            "one",
-        );
-    }
-    refuse_sysctls(linux, context, review);
-    refuse_propagation(linux, review);
+pub(super) fn harden(
+    linux: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    review.asking(Rule::HostSettings, |review| {
+        refuse_host_settings(linux, review);
+    });
+    review.asking(Rule::Sysctls, |review| {
+        refuse_sysctls(linux, context, review);
+    });
+    review.asking(Rule::MountPropagation, |review| {
+        refuse_propagation(linux, review);
+    });
     refuse_cgroups_path(linux, review);
-    harden_paths(linux, context, review);
-    harden_seccomp(linux, context, review);
+    review.under(Rule::MaskedPaths, linux, |linux, review| {
+        mask(linux, context, review);
+    });
+    review.under(Rule::ReadOnlyPaths, linux, |linux, review| {
+        let paths = context.profile.rules().paths.read_only.iter();
+        extend_paths(linux, "readonlyPaths", paths, "changes the host", review);
+    });
+    review.under(Rule::Seccomp, linux, |linux, review| {
+        harden_seccomp(linux, context, review);
+    });
 }
 
-fn refuse_sysctls(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn refuse_host_settings(linux: &Map<String, Value>, review: &mut Review<'_>) {
+    for field in REFUSED.into_iter().filter(|field| is_set(linux, field)) {
+        let pointer = format!("/linux/{field}");
+        review.refuse(Code::OciFieldDenied, pointer, "no such field", "one");
+    }
+}
+
+fn refuse_sysctls(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let allowed = &context.profile.rules().sysctl.allow;
     let asked = linux.get("sysctl").and_then(Value::as_object);
     for key in asked.into_iter().flat_map(Map::keys) {
@@ -39,7 +57,7 @@ fn refuse_sysctls(linux: &Map<String, Value>, context: Context<'_>, review: &mut
     }
 }
 
-fn refuse_propagation(linux: &Map<String, Value>, review: &mut Review) {
+fn refuse_propagation(linux: &Map<String, Value>, review: &mut Review<'_>) {
     let propagation = text(linux, "rootfsPropagation");
     let quiet = [
         "",
@@ -61,7 +79,7 @@ fn refuse_propagation(linux: &Map<String, Value>, review: &mut Review) {
     }
 }
 
-fn refuse_cgroups_path(linux: &Map<String, Value>, review: &mut Review) {
+fn refuse_cgroups_path(linux: &Map<String, Value>, review: &mut Review<'_>) {
     let path = text(linux, "cgroupsPath");
     if path.split('/').any(|name| name == "..") {
         let pointer = "/linux/cgroupsPath";
@@ -76,7 +94,7 @@ fn refuse_cgroups_path(linux: &Map<String, Value>, review: &mut Review) {
 
 // === paths ===
 
-fn harden_paths(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn mask(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let rules = &context.profile.rules().paths;
     let thermal = rules
         .thermal_throttle
@@ -84,14 +102,6 @@ fn harden_paths(linux: &mut Map<String, Value>, context: Context<'_>, review: &m
     let masked = rules.masked.iter().chain(thermal.into_iter().flatten());
     let reason = "shows the host, its kernel or its hardware";
     extend_paths(linux, "maskedPaths", masked, reason, review);
-    let reason = "changes the host";
-    extend_paths(
-        linux,
-        "readonlyPaths",
-        rules.read_only.iter(),
-        reason,
-        review,
-    );
 }
 
 /// Adds what is missing at the end: what was asked for is never taken out.
@@ -100,7 +110,7 @@ fn extend_paths<'a>(
     key: &str,
     wanted: impl Iterator<Item = &'a String>,
     reason: &str,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let mut paths = take_array(linux, key);
     let present: Vec<&str> = paths.iter().filter_map(Value::as_str).collect();
@@ -122,7 +132,7 @@ fn extend_paths<'a>(
 
 // === seccomp ===
 
-fn harden_seccomp(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn harden_seccomp(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let relaxations = context.profile.active(context.relaxations);
     let brought = linux.get("seccomp").and_then(Value::as_object);
     let section = context.profile.seccomp().section(relaxations, brought);

@@ -1,6 +1,6 @@
 //! Mounts: their type, their place, their options, and where bind mounts come from.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value};
 
 use super::user_namespace::UserNamespace;
@@ -38,7 +38,7 @@ pub(super) fn harden(
     process: &Map<String, Value>,
     linux: &Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let mapped = UserNamespace::of(linux, context.facts).maps_mounts();
     let mut mounts = take_array(spec, "mounts");
@@ -66,18 +66,29 @@ pub(super) fn harden(
             destination: &destination,
             source,
         };
-        refuse_type(judged, context, review);
-        refuse_source(judged, mount, review);
-        refuse_options(judged, mount, mapped, review);
-        harden_options(judged, mount, context, review);
+        review.asking(Rule::MountTypes, |review| {
+            refuse_type(judged, context, review);
+        });
+        review.asking(Rule::MountSources, |review| {
+            refuse_source(judged, mount, review);
+        });
+        refuse_unclear(judged, mount, mapped, review);
+        review.asking(Rule::MountPropagation, |review| {
+            refuse_shared(judged, mount, review);
+        });
+        review.under(Rule::MountOptions, mount, |mount, review| {
+            harden_options(judged, mount, context, review);
+        });
     }
     if context.profile.rules().root.read_only {
-        tmpfs::add(&mut mounts, process, context, review);
+        review.under(Rule::ReadOnlyRoot, &mut mounts, |mounts, review| {
+            tmpfs::add(mounts, process, context, review);
+        });
     }
     spec.insert("mounts".to_owned(), Value::Array(mounts));
 }
 
-fn refuse_type(mount: Mount<'_>, context: Context<'_>, review: &mut Review) {
+fn refuse_type(mount: Mount<'_>, context: Context<'_>, review: &mut Review<'_>) {
     let pointer = format!("/mounts/{}", mount.index);
     if !context.profile.rules().mounts.types.contains(mount.kind) {
         let found = quote(mount.kind);
@@ -112,7 +123,7 @@ fn refuse_type(mount: Mount<'_>, context: Context<'_>, review: &mut Review) {
     }
 }
 
-fn refuse_source(mount: Mount<'_>, map: &Map<String, Value>, review: &mut Review) {
+fn refuse_source(mount: Mount<'_>, map: &Map<String, Value>, review: &mut Review<'_>) {
     if mount.kind != "bind" {
         return;
     }
@@ -137,7 +148,21 @@ fn refuse_source(mount: Mount<'_>, map: &Map<String, Value>, review: &mut Review
     );
 }
 
-fn refuse_options(mount: Mount<'_>, map: &Map<String, Value>, mapped: bool, review: &mut Review) {
+fn refuse_shared(mount: Mount<'_>, map: &Map<String, Value>, review: &mut Review<'_>) {
+    let pointer = format!("/mounts/{}/options", mount.index);
+    for option in texts(map, "options").filter(|it| matches!(*it, "shared" | "rshared")) {
+        let expected = "private or slave propagation";
+        review.refuse(Code::PropagationDenied, &pointer, expected, quote(option));
+    }
+}
+
+/// Refuses what a runtime or the kernel could read in two ways, whatever the rules say.
+fn refuse_unclear(
+    mount: Mount<'_>,
+    map: &Map<String, Value>,
+    mapped: bool,
+    review: &mut Review<'_>,
+) {
     let pointer = format!("/mounts/{}/options", mount.index);
     for field in ["uidMappings", "gidMappings"] {
         // runc 1.2 and later make a mapped mount of them, as of the options.
@@ -149,10 +174,7 @@ fn refuse_options(mount: Mount<'_>, map: &Map<String, Value>, mapped: bool, revi
     }
     for option in texts(map, "options") {
         let name = option.split('=').next().unwrap_or_default();
-        if matches!(option, "shared" | "rshared") {
-            let expected = "private or slave propagation";
-            review.refuse(Code::PropagationDenied, &pointer, expected, quote(option));
-        } else if option.contains(',') || name == "remount" {
+        if option.contains(',') || name == "remount" {
             // One text that a runtime or the kernel could read as several options.
             let expected = "one mount option in each text";
             review.refuse(Code::MountDenied, &pointer, expected, quote(option));
@@ -214,7 +236,7 @@ fn harden_options(
     mount: Mount<'_>,
     map: &mut Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let before: Vec<String> = texts(map, "options").map(str::to_owned).collect();
     // The last of two opposites wins in the runtimes; a bind that is read-only in any reading

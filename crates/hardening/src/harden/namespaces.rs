@@ -1,6 +1,6 @@
 //! Namespaces: the container's own, or its pod's, never the host's.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -9,7 +9,11 @@ use crate::facts::{NamespaceKind, NamespaceOrigin};
 use crate::oci_config::text;
 use crate::review::{Review, take_array};
 
-pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+pub(super) fn harden(
+    linux: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
     let rules = &context.profile.rules().namespaces;
     let mut namespaces = take_array(linux, "namespaces");
     let mut present = Vec::with_capacity(namespaces.len());
@@ -34,9 +38,36 @@ pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, revie
         }
         present.push(kind);
         if !text(namespace, "path").is_empty() {
-            refuse_joined(kind, &pointer, context, review);
+            review.asking(Rule::HostNamespaces, |review| {
+                refuse_joined(kind, &pointer, context, review);
+            });
         }
     }
+    review.under(
+        Rule::HostNamespaces,
+        &mut namespaces,
+        |namespaces, review| {
+            separate(namespaces, &present, context, review);
+        },
+    );
+    linux.insert("namespaces".to_owned(), Value::Array(namespaces));
+    user_namespace::refuse_contradiction(linux, context, review);
+    if rules.user_required {
+        review.asking(Rule::UserNamespace, |review| {
+            require_user_namespace(linux, context, review);
+        });
+    }
+}
+
+/// Refuses the host's namespaces that were asked for by leaving them out, and adds those that
+/// nobody asks for.
+fn separate(
+    namespaces: &mut Vec<Value>,
+    present: &[NamespaceKind],
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    let rules = &context.profile.rules().namespaces;
     for kind in rules.required.iter().filter(|kind| !present.contains(kind)) {
         let expected = format!("a {kind} namespace of its own");
         let found = format!("the {kind} namespace of the host");
@@ -53,15 +84,14 @@ pub(super) fn harden(linux: &mut Map<String, Value>, context: Context<'_>, revie
         review.change("/linux/namespaces/-", Value::Null, added.clone(), reason);
         namespaces.push(added);
     }
-    linux.insert("namespaces".to_owned(), Value::Array(namespaces));
-    user_namespace::refuse_contradiction(linux, context, review);
-    if rules.user_required {
-        require_user_namespace(linux, context, review);
-    }
 }
 
 /// A user namespace separates only if none of its ids is one of the host.
-fn require_user_namespace(linux: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn require_user_namespace(
+    linux: &Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
     let minimum = context.profile.rules().process.mapped_uid_min;
     let namespace = UserNamespace::of(linux, context.facts);
     let found = match namespace.low_mapping(minimum) {
@@ -78,7 +108,12 @@ fn require_user_namespace(linux: &Map<String, Value>, context: Context<'_>, revi
 }
 
 /// Judges a namespace that is joined by path.
-fn refuse_joined(kind: NamespaceKind, pointer: &str, context: Context<'_>, review: &mut Review) {
+fn refuse_joined(
+    kind: NamespaceKind,
+    pointer: &str,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
     let expected = || format!("the {kind} namespace of a pod");
     let found = match context.facts.namespaces.get(&kind) {
         // The mounts of another container carry neither our masks nor our read-only root.

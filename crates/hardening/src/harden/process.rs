@@ -1,6 +1,6 @@
 //! Identity, capabilities and limits of the process.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
 use super::user_namespace::UserNamespace;
@@ -22,7 +22,7 @@ const NICE_LIMIT_OF_0: u64 = 20;
 pub(super) fn refuse_privileged(
     process: &Map<String, Value>,
     linux: &Map<String, Value>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let (requested, _) = requested_capabilities(process);
     if requested.union().is_all() {
@@ -46,21 +46,44 @@ pub(super) fn harden(
     process: &mut Map<String, Value>,
     linux: &Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     if context.profile.rules().process.no_new_privileges {
         let reason = "a setuid file would give rights";
-        review.set(process, "/process", "noNewPrivileges", true, reason);
+        review.under(Rule::NoNewPrivileges, process, |process, review| {
+            review.set(process, "/process", "noNewPrivileges", true, reason);
+        });
     }
-    refuse_root(process, linux, context, review);
-    harden_capabilities(process, context, review);
-    refuse_priority_limits(process, review);
-    harden_rlimits(process, context, review);
-    refuse_scheduling(process, "", Code::SchedulerDenied, review);
+    review.asking(Rule::NonRoot, |review| {
+        refuse_root(process, linux, context, review);
+    });
+    review.under(Rule::Capabilities, process, |process, review| {
+        harden_capabilities(process, context, review);
+    });
+    review.under(Rule::Rlimits, process, |process, review| {
+        harden_rlimits(process, context, review);
+    });
+    review.asking(Rule::Scheduling, |review| {
+        refuse_priority_limits(process, review);
+        refuse_scheduling(process, "/process", Code::SchedulerDenied, review);
+    });
     if refuses_terminal(context) {
-        refuse_terminal(process, "/process", Code::OciFieldDenied, review);
+        review.asking(Rule::Terminal, |review| {
+            refuse_terminal(process, "/process", Code::OciFieldDenied, review);
+        });
     }
+    review.asking(Rule::OomScore, |review| {
+        refuse_oom_score(process, context, review);
+    });
+    review.asking(Rule::WorkingDirectory, |review| {
+        refuse_working_directory(process, "/process", review);
+    });
+    review.asking(Rule::LsmLabels, |review| {
+        refuse_labels(process, context, review);
+    });
+}
 
+fn refuse_oom_score(process: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let minimum = context.profile.rules().process.oom_score_adj_min;
     let score = process
         .get("oomScoreAdj")
@@ -75,16 +98,21 @@ pub(super) fn harden(
             score.to_string(),
         );
     }
+}
+
+/// A descriptor of the runtime that leaks to `/proc/self/fd` could be a way to the host
+/// (CVE-2024-21626).
+pub(crate) fn refuse_working_directory(
+    process: &Map<String, Value>,
+    parent: &str,
+    review: &mut Review<'_>,
+) {
     let cwd = text(process, "cwd");
     if !cwd.starts_with('/') || lies_in_proc(cwd) {
-        review.refuse(
-            Code::WorkingDirectoryDenied,
-            "/process/cwd",
-            "an absolute path outside /proc",
-            quote(cwd),
-        );
+        let pointer = format!("{parent}/cwd");
+        let expected = "an absolute path outside /proc";
+        review.refuse(Code::WorkingDirectoryDenied, pointer, expected, quote(cwd));
     }
-    refuse_labels(process, context, review);
 }
 
 // === capabilities ===
@@ -130,7 +158,7 @@ pub(crate) fn write_capabilities(sets: &CapabilitySets) -> Value {
 fn harden_capabilities(
     process: &mut Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let rules = &context.profile.rules().capabilities;
     let keep = context
@@ -185,7 +213,7 @@ fn refuse_root(
     process: &Map<String, Value>,
     linux: &Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let rules = &context.profile.rules().process;
     let uid = uid(process);
@@ -243,7 +271,7 @@ pub(crate) fn write_rlimit(name: &str, limit: Rlimit) -> Value {
     json!({"type": name, "soft": limit.soft, "hard": limit.hard})
 }
 
-fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let most = context.profile.rules().process.nofile_max;
     let mut limits = take_array(process, "rlimits");
     let none = Rlimit { soft: 0, hard: 0 };
@@ -298,7 +326,7 @@ fn harden_rlimits(process: &mut Map<String, Value>, context: Context<'_>, review
 /// # Source
 ///
 /// `getrlimit(2)`, `RLIMIT_RTPRIO` and `RLIMIT_NICE`; `sched(7)`, "Privileges and resource limits".
-fn refuse_priority_limits(process: &Map<String, Value>, review: &mut Review) {
+fn refuse_priority_limits(process: &Map<String, Value>, review: &mut Review<'_>) {
     let limits = process.get("rlimits").and_then(Value::as_array);
     for (index, entry) in limits.into_iter().flatten().enumerate() {
         let Some((name, limit)) = rlimit(entry) else {
@@ -323,7 +351,7 @@ pub(crate) fn refuse_scheduling(
     process: &Map<String, Value>,
     parent: &str,
     code: Code,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let nested = |key: &str, name: &str| {
         process
@@ -364,7 +392,7 @@ pub(crate) fn refuse_terminal(
     process: &Map<String, Value>,
     parent: &str,
     code: Code,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     if process.get("terminal").and_then(Value::as_bool) == Some(true) {
         let expected = "no terminal while dev.tty.legacy_tiocsti is not 0";
@@ -374,7 +402,7 @@ pub(crate) fn refuse_terminal(
 
 // === labels ===
 
-fn refuse_labels(process: &Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn refuse_labels(process: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let rules = &context.profile.rules().lsm;
     if context.facts.apparmor {
         let label = text(process, "apparmorProfile");

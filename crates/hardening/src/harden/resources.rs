@@ -1,6 +1,6 @@
 //! Limits of the control group.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -26,12 +26,26 @@ pub(super) fn harden(
     linux: &mut Map<String, Value>,
     purpose: Purpose,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let mut resources = take_object(linux, "resources");
-    harden_pids(&mut resources, context, review);
-    harden_memory(&mut resources, purpose, context, review);
-    refuse_real_time(&resources, PARENT, Code::SchedulerDenied, review);
+    review.under(Rule::PidsLimit, &mut resources, |resources, review| {
+        harden_pids(resources, context, review);
+    });
+    review.under(Rule::MemoryLimit, &mut resources, |resources, review| {
+        harden_memory(resources, purpose, context, review);
+    });
+    review.asking(Rule::Scheduling, |review| {
+        refuse_real_time(&resources, PARENT, Code::SchedulerDenied, review);
+    });
+    review.asking(Rule::CgroupSettings, |review| {
+        refuse_settings(&resources, context, review);
+    });
+    linux.insert("resources".to_owned(), Value::Object(resources));
+}
+
+fn refuse_settings(resources: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
+    refuse_oom_exemption(resources, PARENT, Code::ResourceDenied, review);
     let allowed = &context.profile.rules().resources.unified;
     let unified = resources.get("unified").and_then(Value::as_object);
     for key in unified
@@ -47,10 +61,9 @@ pub(super) fn harden(
             quote(key),
         );
     }
-    linux.insert("resources".to_owned(), Value::Object(resources));
 }
 
-fn harden_pids(resources: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+fn harden_pids(resources: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let rules = &context.profile.rules().resources;
     let mut pids = take_object(resources, "pids");
     let asked = pids
@@ -72,7 +85,7 @@ fn harden_memory(
     resources: &mut Map<String, Value>,
     purpose: Purpose,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let memory = resources.get("memory").and_then(Value::as_object);
     let limit = memory
@@ -95,7 +108,6 @@ fn harden_memory(
             }
         }
     }
-    refuse_oom_exemption(resources, PARENT, Code::ResourceDenied, review);
 }
 
 /// Refuses to keep the OOM killer away: a full group would then stop instead of dying.
@@ -103,7 +115,7 @@ pub(crate) fn refuse_oom_exemption(
     resources: &Map<String, Value>,
     parent: &str,
     code: Code,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let memory = resources.get("memory");
     let exempt = memory
@@ -124,7 +136,7 @@ pub(crate) fn refuse_real_time(
     resources: &Map<String, Value>,
     parent: &str,
     code: Code,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let runtime = resources
         .get("cpu")

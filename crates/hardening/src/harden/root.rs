@@ -1,6 +1,6 @@
 //! The root filesystem.
 
-use portcullis_gate::{Code, quote};
+use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -8,21 +8,20 @@ use crate::oci_config::text;
 use crate::path::{is_within, normal};
 use crate::review::{Review, take_object};
 
-pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review) {
+pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
     let mut root = take_object(spec, "root");
     let path = text(&root, "path");
     if !may_be_a_root(path) {
-        let expected = "a directory of the bundle";
-        review.refuse(
-            Code::RootFilesystemDenied,
-            "/root/path",
-            expected,
-            quote(path),
-        );
+        let (code, expected) = (Code::RootFilesystemDenied, "a directory of the bundle");
+        review.asking(Rule::RootFilesystem, |review| {
+            review.refuse(code, "/root/path", expected, quote(path));
+        });
     }
     if context.profile.rules().root.read_only {
         let reason = "a program that cannot be changed cannot be replaced";
-        review.set(&mut root, "/root", "readonly", true, reason);
+        review.under(Rule::ReadOnlyRoot, &mut root, |root, review| {
+            review.set(root, "/root", "readonly", true, reason);
+        });
     }
     spec.insert("root".to_owned(), Value::Object(root));
 }

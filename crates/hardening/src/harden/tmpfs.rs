@@ -20,7 +20,7 @@ pub(super) fn add(
     mounts: &mut Vec<Value>,
     process: &Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let destinations: Vec<String> = mounts.iter().filter_map(destination).collect();
     let kernel = |path: &str| {

@@ -129,7 +129,7 @@ fn low_range(ranges: &[IdRange], minimum: u32) -> Option<String> {
 pub(super) fn refuse_contradiction(
     linux: &Map<String, Value>,
     context: Context<'_>,
-    review: &mut Review,
+    review: &mut Review<'_>,
 ) {
     let UserNamespace::Joined(maps) = UserNamespace::of(linux, context.facts) else {
         return;

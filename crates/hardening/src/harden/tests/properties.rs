@@ -224,12 +224,13 @@ proptest! {
     ) {
         let profile = profile(name);
         let relaxations: Relaxations = relaxations.into_iter().collect();
+        let concessions = Concessions::from(relaxations);
         let before = parse(&config);
-        if let Ok(once) = harden(before.clone(), &profile, &facts(&before), &relaxations) {
+        if let Ok(once) = harden(before.clone(), &profile, &facts(&before), &concessions) {
             assert_takes_away(&before, &once.config);
             let again = once.config.clone();
             let host = facts(&again);
-            let twice = harden(again, &profile, &host, &relaxations).unwrap();
+            let twice = harden(again, &profile, &host, &concessions).unwrap();
             prop_assert_eq!(&twice.changes, &[]);
             prop_assert_eq!(twice.config.to_bytes(), once.config.to_bytes());
             prop_assert_eq!(&twice.baseline, &once.baseline);

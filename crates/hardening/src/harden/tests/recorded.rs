@@ -60,7 +60,7 @@ fn a_pod_sandbox_gets_the_memory_limit_that_cri_cannot_ask_for() {
         config.clone(),
         &strict,
         &facts(&config),
-        &Relaxations::none(),
+        &Concessions::none(),
     );
     let first = refusals.unwrap_err();
     assert_eq!(first.first().code, portcullis_gate::Code::ResourceExcess);

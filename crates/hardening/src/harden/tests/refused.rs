@@ -181,7 +181,7 @@ fn a_namespace_that_nobody_examined_is_refused() {
     }));
     let mut facts = facts(&config);
     facts.namespaces.clear();
-    let refusals = harden(config, &profile(RESTRICTED), &facts, &Relaxations::none()).unwrap_err();
+    let refusals = harden(config, &profile(RESTRICTED), &facts, &Concessions::none()).unwrap_err();
     assert_eq!(refusals.first().code.as_str(), "host-namespace-denied");
 }
 
@@ -248,7 +248,7 @@ fn a_bind_mount_that_nobody_examined_is_refused() {
     let config = parse(&edited(CTR, |config| set(config, "/mounts/-", bind)));
     let mut facts = facts(&config);
     facts.mount_sources.clear();
-    let refusals = harden(config, &profile(RESTRICTED), &facts, &Relaxations::none()).unwrap_err();
+    let refusals = harden(config, &profile(RESTRICTED), &facts, &Concessions::none()).unwrap_err();
     assert_eq!(refusals.first().code.as_str(), "mount-denied");
 }
 
@@ -405,7 +405,7 @@ fn refused_with_lsm(lsm: impl Fn(&mut HostFacts), pointer: &str, label: &str) ->
     let config = parse(&edited(CTR, |config| set(config, pointer, json!(label))));
     let mut facts = facts(&config);
     lsm(&mut facts);
-    harden(config, &profile(RESTRICTED), &facts, &Relaxations::none()).unwrap_err()
+    harden(config, &profile(RESTRICTED), &facts, &Concessions::none()).unwrap_err()
 }
 
 #[test]

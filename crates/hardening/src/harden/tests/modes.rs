@@ -1,0 +1,73 @@
+//! Rules that are not enforced.
+
+use portcullis_gate::{Rule, RuleMode, RuleModes};
+
+use super::*;
+
+fn with(rule: Rule, mode: RuleMode) -> Concessions {
+    Concessions {
+        modes: RuleModes::from_iter([(rule, mode)]),
+        ..Concessions::none()
+    }
+}
+
+#[test]
+fn every_edit_and_refusal_about_a_workload_names_its_rule() {
+    let hardened = hardened(&edited(CTR, |_| {}), &profile(RESTRICTED));
+    for change in &hardened.changes {
+        assert!(change.rule.is_some(), "{change:?}");
+    }
+    let root = edited(CTR, |config| config["process"]["user"] = json!({"uid": 0}));
+    let refusals = refused(&root, &profile(RESTRICTED));
+    assert_eq!(refusals.first().rule, Some(Rule::NonRoot));
+}
+
+#[test]
+fn a_rule_in_audit_changes_nothing_and_says_what_it_would_have_done() {
+    let config = edited(CTR, |config| config["process"]["user"] = json!({"uid": 0}));
+    let restricted = profile(RESTRICTED);
+    let hardened = hardened_with(&config, &restricted, &with(Rule::NonRoot, RuleMode::Audit));
+    let [refusal] = hardened.audited.refusals.as_slice() else {
+        panic!("{:?}", hardened.audited);
+    };
+    assert_eq!(refusal.rule, Some(Rule::NonRoot));
+    assert!(
+        hardened.baseline.root_permitted,
+        "the process itself is root"
+    );
+
+    let concessions = with(Rule::ReadOnlyRoot, RuleMode::Audit);
+    let hardened = hardened_with(&edited(CTR, |_| {}), &restricted, &concessions);
+    let of_rule = |change: &Change| change.rule == Some(Rule::ReadOnlyRoot);
+    assert!(!hardened.changes.iter().any(of_rule));
+    assert!(hardened.audited.changes.iter().all(of_rule));
+    assert!(hardened.audited.changes.len() >= 2, "root and its tmpfs");
+    let tree = tree(&hardened);
+    assert_ne!(tree["root"]["readonly"], json!(true));
+}
+
+#[test]
+fn a_rule_that_is_off_is_not_looked_at_and_all_others_are() {
+    let config = edited(CTR, |config| config["process"]["user"] = json!({"uid": 0}));
+    let restricted = profile(RESTRICTED);
+    let hardened = hardened_with(&config, &restricted, &with(Rule::NonRoot, RuleMode::Off));
+    assert_eq!(hardened.audited, Audited::default());
+    assert!(
+        hardened
+            .changes
+            .iter()
+            .any(|it| it.rule == Some(Rule::Capabilities))
+    );
+}
+
+#[test]
+fn an_exec_is_under_the_modes_that_its_container_was_created_under() {
+    let restricted = profile(RESTRICTED);
+    let exec = br#"{"cwd": "/", "args": ["sh"], "user": {"uid": 0}}"#;
+    let enforced = hardened(&edited(CTR, |_| {}), &restricted).baseline;
+    assert!(crate::clamp_exec(exec, &enforced).is_err());
+    let concessions = with(Rule::NonRoot, RuleMode::Audit);
+    let audited = hardened_with(&edited(CTR, |_| {}), &restricted, &concessions).baseline;
+    let clamped = crate::clamp_exec(exec, &audited).unwrap();
+    assert_eq!(clamped.audited.refusals[0].rule, Some(Rule::NonRoot));
+}
