@@ -65,7 +65,8 @@ fn an_exec_is_under_the_modes_that_its_container_was_created_under() {
     let restricted = profile(RESTRICTED);
     let exec = br#"{"cwd": "/", "args": ["sh"], "user": {"uid": 0}}"#;
     let enforced = hardened(&edited(CTR, |_| {}), &restricted).baseline;
-    assert!(crate::clamp_exec(exec, &enforced).is_err());
+    let refusals = crate::clamp_exec(exec, &enforced).unwrap_err();
+    assert_eq!(refusals.first().rule, Some(Rule::NonRoot));
     let concessions = with(Rule::NonRoot, RuleMode::Audit);
     let audited = hardened_with(&edited(CTR, |_| {}), &restricted, &concessions).baseline;
     let clamped = crate::clamp_exec(exec, &audited).unwrap();
