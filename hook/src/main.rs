@@ -28,6 +28,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use portcullis_gate::{Code, RecordId, Refusal, Refusals};
+// Linked for its symbols.
+use portcullis_unwinder as _;
 
 use crate::arguments::{Arguments, Request};
 use crate::system_log::Severity;

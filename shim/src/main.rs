@@ -44,6 +44,9 @@ mod task;
 
 use std::process::ExitCode;
 
+// Linked for its symbols.
+use portcullis_unwinder as _;
+
 use crate::args::Action;
 
 /// Shown by `--help`.

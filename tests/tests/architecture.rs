@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layer of each package, and those of ours it may use beyond the lower layers' own rule.
-const LAYERS: [(&str, u8, &[&str]); 20] = [
+const LAYERS: [(&str, u8, &[&str]); 21] = [
+    ("unwinder", 1, &[]),
     ("json", 0, &[]),
     ("attestation", 0, &["json"]),
     ("gate", 0, &["json", "attestation"]),
@@ -29,6 +30,7 @@ const LAYERS: [(&str, u8, &[&str]); 20] = [
         "shim",
         2,
         &[
+            "unwinder",
             "json",
             "attestation",
             "gate",
@@ -43,6 +45,7 @@ const LAYERS: [(&str, u8, &[&str]); 20] = [
         "hook",
         2,
         &[
+            "unwinder",
             "json",
             "attestation",
             "gate",
@@ -134,7 +137,8 @@ const TPM_LIBRARIES: [&str; 3] = ["portcullis-tpm", "tss-esapi", "tss-esapi-sys"
 /// Packages whose presence means that an asynchronous runtime is linked.
 const ASYNC_RUNTIMES: [&str; 5] = ["tokio", "async-std", "smol", "mio", "ttrpc"];
 /// Crates that may contain unsafe code, each in files of the given name only.
-const UNSAFE: [(&str, &[&str]); 3] = [
+const UNSAFE: [(&str, &[&str]); 4] = [
+    ("unwinder", &["lib.rs"]),
     ("tpm", &["sys.rs"]),
     ("host", &["sys.rs"]),
     ("shim", &["sys.rs", "sys/filter.rs", "sys/trace.rs"]),

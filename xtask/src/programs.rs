@@ -27,20 +27,6 @@ const STATIC_FLAGS: [&str; 10] = [
 ];
 /// What the linker leaves out with musl: the tables that the standard library brings along.
 const LINKER_SCRIPT: &str = "packaging/no-unwind-tables.ld";
-/// What the standard library calls to walk a stack, for a backtrace or to unwind: there are no tables
-/// to walk it by, so this is 60 KiB that can do nothing. A panic says where and aborts.
-const UNWINDER: [&str; 10] = [
-    "Backtrace",
-    "GetDataRelBase",
-    "GetIP",
-    "GetIPInfo",
-    "GetLanguageSpecificData",
-    "GetRegionStart",
-    "GetTextRelBase",
-    "Resume",
-    "SetGR",
-    "SetIP",
-];
 /// Between the words of `CARGO_ENCODED_RUSTFLAGS`.
 const UNIT_SEPARATOR: &str = "\u{1f}";
 /// Static programs: package, program, and the profile that it is built with. The shim stays in memory
@@ -152,10 +138,6 @@ fn static_flags(workspace: &Workspace, target: &str) -> String {
     let mut flags: Vec<String> = STATIC_FLAGS.map(str::to_owned).to_vec();
     if target.ends_with("-musl") {
         flags.extend(["-C".to_owned(), script]);
-        for name in UNWINDER {
-            let symbol = format!("link-arg=-Wl,--defsym=_Unwind_{name}=abort");
-            flags.extend(["-C".to_owned(), symbol]);
-        }
     }
     flags.extend(shortened_paths());
     flags.join(UNIT_SEPARATOR)
