@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::PcrSelection;
 use portcullis_gate::policy::NamespaceDemand;
-use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, quote};
+use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, Rule, RuleMode, RuleModes, quote};
 use portcullis_seccomp::Floor;
 
 use crate::pattern::Pattern;
@@ -34,6 +34,8 @@ pub struct Config {
     pub default_profile: String,
     /// Names of all profiles that may be used, loosest first.
     pub profile_order: Vec<String>,
+    /// Modes of rules on this node.
+    pub rules: RuleModes,
     /// Policies of namespaces, in the order of the files.
     pub namespaces: Vec<NamespacePolicy>,
     /// Exceptions from profiles, expired ones too.
@@ -72,6 +74,8 @@ pub struct NamespacePolicy {
     pub require_tags: Requirement,
     /// The profile that is at least applied to them.
     pub profile: Option<String>,
+    /// Modes of rules, of which those that are stricter than the node's hold.
+    pub rules: Vec<(Rule, RuleMode)>,
 }
 
 /// How a further process in a container is decided.
@@ -202,6 +206,8 @@ pub struct Effective<'a> {
     pub policy: LaunchPolicy,
     /// Name of the hardening profile.
     pub profile: String,
+    /// Modes of rules.
+    pub modes: RuleModes,
     /// The relaxations of this namespace, whatever image they are for, expired ones too.
     pub relaxations: Vec<&'a Relaxation>,
     order: &'a [String],
@@ -235,6 +241,7 @@ impl Config {
     pub fn effective(&self, namespace: &str) -> Effective<'_> {
         let mut policy = self.launch.clone();
         let mut profile = &self.default_profile;
+        let mut modes = self.rules.clone();
         for matching in self
             .namespaces
             .iter()
@@ -251,10 +258,14 @@ impl Config {
             {
                 profile = wanted;
             }
+            for (rule, mode) in &matching.rules {
+                modes.tighten(*rule, *mode);
+            }
         }
         Effective {
             policy,
             profile: profile.clone(),
+            modes,
             relaxations: self
                 .relaxations
                 .iter()

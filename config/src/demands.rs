@@ -1,7 +1,7 @@
 //! What holds for one container: node policy, tightened by what its pod asks for.
 
 use portcullis_gate::{Code, Refusal, Refusals, Requirement, quote};
-use portcullis_hardening::Relaxations;
+use portcullis_hardening::{Concessions, Relaxations};
 
 use crate::config::{CRI_CONTAINERD_NAMESPACE, Config, Effective, namespace_of};
 
@@ -21,8 +21,9 @@ pub struct Demands<'a> {
     pub effective: Effective<'a>,
     /// What its pod asks of the host's tags, beyond those policies.
     pub require_tags: Vec<Requirement>,
-    /// Exceptions that hold for its image.
-    pub relaxations: Relaxations,
+    /// What node policy gives up for it: exceptions that hold for its image, and rules that are not
+    /// enforced. Who has authority to except one launch more adds to it before it is used.
+    pub concessions: Concessions,
 }
 
 // === impl Config ===
@@ -53,7 +54,7 @@ impl Config {
         if containerd_namespace == CRI_CONTAINERD_NAMESPACE {
             let image = annotation(CRI_IMAGE).unwrap_or_default();
             let digest = image.split_once('@').map_or("", |(_, digest)| digest);
-            demands.relaxations = demands
+            demands.concessions.relaxations = demands
                 .effective
                 .relaxations_for(digest, now_unix_s)
                 .collect();
@@ -88,9 +89,12 @@ impl Config {
             }
         };
         Ok(Demands {
+            concessions: Concessions {
+                relaxations: Relaxations::none(),
+                modes: effective.modes.clone(),
+            },
             effective,
             require_tags,
-            relaxations: Relaxations::none(),
         })
     }
 }
@@ -156,9 +160,9 @@ mod tests {
             ("io.kubernetes.cri.sandbox-namespace", "legacy".to_owned()),
         ];
         let by_cri = config.demands("k8s.io", annotations(&image), 0).unwrap();
-        assert!(by_cri.relaxations.contains("tmp-exec"));
+        assert!(by_cri.concessions.relaxations.contains("tmp-exec"));
         // The same words from a client of containerd, in a namespace of that name.
         let by_client = config.demands("legacy", annotations(&image), 0).unwrap();
-        assert_eq!(by_client.relaxations, Relaxations::none());
+        assert_eq!(by_client.concessions, Concessions::none());
     }
 }

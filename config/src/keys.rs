@@ -1,5 +1,7 @@
 //! The name of every setting there is. A key outside this list is a fault.
 
+use portcullis_gate::Rule;
+
 /// Keys outside of any table.
 pub(crate) const TOP: &[&str] = &["version", "mode", "node_name"];
 
@@ -18,6 +20,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
     ),
     ("asset_tag", &["require"]),
     ("profile", &["default", "order"]),
+    ("rules", Rule::IDS),
     ("exec", &["allow", "gate"]),
     ("mounts", &["allow", "root_sources"]),
     ("runtime", &["binary", "root", "systemd_cgroup"]),
@@ -48,7 +51,7 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
 
 /// Lists of tables and the keys of each.
 pub(crate) const LISTS: &[(&str, &[&str])] = &[
-    ("namespace", &["name", "require_tags", "profile"]),
+    ("namespace", &["name", "require_tags", "profile", "rules"]),
     (
         "relaxation",
         &["name", "namespace", "image", "expires", "reason"],

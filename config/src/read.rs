@@ -5,6 +5,7 @@ mod drift;
 mod floor;
 mod node;
 mod remote;
+mod rules;
 mod workload;
 
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
         snapshot_deadline,
         default_profile,
         profile_order,
+        rules: rules::node(&mut reader, root),
         namespaces,
         relaxations: workload::relaxations(&mut reader, root),
         exec: node::exec(&mut reader, root),

@@ -117,7 +117,8 @@ impl Reader {
         }
     }
 
-    fn unknown_in(&mut self, table: &Table, known: &[&str]) {
+    /// Notes every key of `table` that is not `known`.
+    pub(crate) fn unknown_in(&mut self, table: &Table, known: &[&str]) {
         for (key, node) in table {
             if !known.contains(&key.as_str()) {
                 self.unknown(key, node, known);

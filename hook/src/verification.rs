@@ -6,7 +6,9 @@ use std::time::Instant;
 use portcullis_client::snapshot::PendingSnapshot;
 use portcullis_config::paths::SEEN;
 use portcullis_config::{Config, Demands, Mode};
-use portcullis_gate::record::{ConfigDigests, ContainerRecord, LaunchRecord, Operation};
+use portcullis_gate::record::{
+    AuditedRecord, ConfigDigests, ContainerRecord, LaunchRecord, Operation,
+};
 use portcullis_gate::{
     Code, Decision, Kind, LaunchRequest, RecordId, Refusal, Refusals, Unavailable, quote,
 };
@@ -19,6 +21,7 @@ use crate::arguments::Arguments;
 use crate::bundle::Bundle;
 use crate::names;
 use crate::state::{self, State};
+use crate::system_log::{self, Severity};
 
 /// Decides. `Ok(None)` is permission; `Ok(Some(_))` too, in audit mode, and says what enforcing
 /// would refuse.
@@ -132,7 +135,7 @@ impl Launch<'_> {
         record: &mut LaunchRecord,
     ) -> Result<(), Refusals> {
         let container = if self.config.hook.require_hardened {
-            self.examine(demands)
+            self.examine(demands, &mut record.audited)
         } else {
             Ok(())
         };
@@ -174,8 +177,9 @@ impl Launch<'_> {
     }
 
     /// Refuses a configuration that hardening would refuse, or still change.
-    fn examine(&self, demands: &Demands<'_>) -> Result<(), Refusals> {
+    fn examine(&self, demands: &Demands<'_>, audited: &mut AuditedRecord) -> Result<(), Refusals> {
         let hardened = self.harden(demands)?;
+        hardened.audited.add_to(audited);
         let Some(first) = hardened.changes.first() else {
             return Ok(());
         };
@@ -201,12 +205,7 @@ impl Launch<'_> {
         let policy = FactsPolicy::allowing(&self.config.mounts_allow);
         let facts = portcullis_host::facts(oci, self.rootfs().as_deref(), &policy)
             .map_err(|error| error.refusal())?;
-        harden(
-            oci.clone(),
-            &profile,
-            &facts,
-            &demands.relaxations.clone().into(),
-        )
+        harden(oci.clone(), &profile, &facts, &demands.concessions)
     }
 
     fn rootfs(&self) -> Option<PathBuf> {
@@ -225,6 +224,9 @@ impl Launch<'_> {
     ) -> Result<Option<Refusals>, Refusals> {
         let audit = self.config.mode == Mode::Audit;
         let Err(refusals) = judged else {
+            if let Some(line) = record.audited.line(&self.subject(), &record.reference) {
+                system_log::send(&line, Severity::Warning);
+            }
             return match (agent::keep(&record, self.deadline), audit) {
                 (Ok(()), _) => Ok(None),
                 (Err(failed), true) => Ok(Some(failed.into())),

@@ -9,7 +9,7 @@ use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Oper
 use portcullis_gate::{
     Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
 };
-use portcullis_hardening::{Change, Hardened, OciConfig, Profile, Relaxations, harden};
+use portcullis_hardening::{Concessions, Hardened, OciConfig, Profile, harden};
 use portcullis_host::{FactsPolicy, joined_user_namespace};
 use protobuf::well_known_types::any::Any;
 
@@ -63,7 +63,7 @@ struct Terms {
     policy: LaunchPolicy,
     profile: String,
     require_tags: Vec<Requirement>,
-    relaxations: Relaxations,
+    concessions: Concessions,
 }
 
 // === impl Launch ===
@@ -153,7 +153,8 @@ impl Launch {
             Err(refusals) => return Err(self.docket.refuse_always(refusals).await),
         };
         self.docket.record.profile = Some(terms.profile.clone());
-        self.docket.record.relaxations = terms.relaxations.names().map(str::to_owned).collect();
+        let relaxations = terms.concessions.relaxations.names();
+        self.docket.record.relaxations = relaxations.map(str::to_owned).collect();
         // The profile is read, and paths are looked at, while the agent reads the TPM.
         let (decision, profile, reached) = tokio::join!(
             ask_gate(&self.docket, &terms.policy, &terms.require_tags),
@@ -206,7 +207,7 @@ impl Launch {
             policy: demands.effective.policy,
             profile: demands.effective.profile,
             require_tags: demands.require_tags,
-            relaxations: demands.relaxations,
+            concessions: demands.concessions,
         })
     }
 }
@@ -262,7 +263,8 @@ impl Decided {
             &rootfs,
         ) {
             Ok(hardened) => {
-                docket.record.changes = hardened.changes.iter().map(change_record).collect();
+                docket.record.changes = hardened.changes.iter().map(ChangeRecord::from).collect();
+                hardened.audited.add_to(&mut docket.record.audited);
                 (hardened.config, Some(hardened.baseline))
             }
             Err(refusals) => {
@@ -283,7 +285,7 @@ impl Decided {
             after: after.clone(),
         });
         docket.record_permitted().await?;
-        let floor = Floor::of(&docket.config, &self.terms.relaxations);
+        let floor = Floor::of(&docket.config, &self.terms.concessions.relaxations);
         let systemd_cgroup =
             options.systemd_cgroup || wants_systemd(&docket.config, &self.launch.oci);
         write(
@@ -323,12 +325,7 @@ fn hardened(
     if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {
         facts.user_namespace = resident::maps(path)?;
     }
-    harden(
-        oci.clone(),
-        profile,
-        &facts,
-        &terms.relaxations.clone().into(),
-    )
+    harden(oci.clone(), profile, &facts, &terms.concessions)
 }
 
 /// The hardened configuration, and what `delete` must know if this process is gone by then.
@@ -360,16 +357,6 @@ fn wants_systemd(config: &Config, oci: &OciConfig) -> bool {
         !path.starts_with('/') && path.split(':').count() == 3
     };
     config.runtime.systemd_cgroup || by_path()
-}
-
-fn change_record(change: &Change) -> ChangeRecord {
-    ChangeRecord {
-        pointer: change.pointer.clone(),
-        from: change.from.clone(),
-        to: change.to.clone(),
-        reason: change.reason.clone(),
-        rule: change.rule.map(|rule| rule.id().to_owned()),
-    }
 }
 
 /// Names for one container in records and refusals, from the annotations that CRI sets.

@@ -102,7 +102,7 @@ fn harden_here(
     let policy = FactsPolicy::allowing(&settings.mounts_allow);
     let facts = portcullis_host::facts(&oci, rootfs(&oci, arguments).as_deref(), &policy)
         .map_err(|error| error.refusal())?;
-    harden(oci, &profile, &facts, &demands.relaxations.clone().into())
+    harden(oci, &profile, &facts, &demands.concessions)
 }
 
 /// The root filesystem: named by the caller, or by the configuration if it is there. Without one,

@@ -54,6 +54,33 @@ fn every_matching_namespace_policy_applies_beside_the_nodes_own() {
 }
 
 #[test]
+fn a_namespace_enforces_what_the_node_has_loosened_and_loosens_nothing() {
+    let text = r#"
+        [rules]
+        non-root = "audit"
+        seccomp = "off"
+        [[namespace]]
+        name = "shop-*"
+        rules = { non-root = "enforce", seccomp = "audit", capabilities = "off" }
+        [[namespace]]
+        name = "*-eu"
+        rules = { non-root = "off", seccomp = "enforce" }
+        "#;
+    let config = parse("node.toml", text, "w").unwrap_or_else(|faults| panic!("{faults}"));
+    let loosened = |namespace: &str| {
+        let modes = config.effective(namespace).modes;
+        let words = modes
+            .loosened()
+            .map(|(rule, mode)| format!("{rule}={}", mode.as_str()));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(loosened("other"), "non-root=audit seccomp=off");
+    assert_eq!(loosened("shop-us"), "seccomp=audit");
+    assert_eq!(loosened("shop-eu"), "");
+    assert_eq!(loosened("bar-eu"), "non-root=audit");
+}
+
+#[test]
 fn the_stricter_profile_wins_whoever_names_it() {
     let config = config();
     assert_eq!(config.effective("payments-eu").profile, "strict");

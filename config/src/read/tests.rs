@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis_attestation::trust::Claim;
-use portcullis_gate::{Code, Kind, Refusal};
+use portcullis_gate::{Code, Kind, Refusal, Rule, RuleMode, RuleModes};
 use proptest::prelude::*;
 
 use crate::config::{Config, ExecGate, Mode, OnDriftPods};
@@ -106,6 +106,47 @@ fn every_key_of_the_shipped_file_has_a_comment_above_it() {
 }
 
 #[test]
+fn the_shipped_file_says_what_each_rule_wants() {
+    for rule in Rule::ALL {
+        let key = format!("\n{} = \"enforce\"\n", rule.id());
+        let before = SHIPPED.split(&key).next().expect("a first part");
+        let comment = before.rsplit("\n# ").next().expect("a last part");
+        let (said, title) = (comment.to_lowercase(), rule.title().to_lowercase());
+        assert!(said.starts_with(&format!("{title}.")), "{rule}: {comment}");
+        let fixed = comment.contains("Cannot be loosened");
+        assert_eq!(fixed, !rule.may_be_loosened(), "{rule}");
+    }
+}
+
+#[test]
+fn a_rule_is_enforced_unless_the_node_says_otherwise() {
+    let config = config("[rules]\nnon-root = \"audit\"\nseccomp = \"off\"\nhooks = \"enforce\"");
+    let loosened: Vec<_> = config.rules.loosened().collect();
+    assert_eq!(
+        loosened,
+        [
+            (Rule::NonRoot, RuleMode::Audit),
+            (Rule::Seccomp, RuleMode::Off)
+        ]
+    );
+    assert_eq!(self::config("").rules, RuleModes::enforced());
+}
+
+#[test]
+fn what_the_gate_rests_on_cannot_be_loosened() {
+    for text in [
+        "[rules]\nroot-filesystem = \"audit\"",
+        "[rules]\nroot-filesystem = \"off\"",
+        "[[namespace]]\nname = \"a\"\nrules = { root-filesystem = \"off\" }",
+    ] {
+        let fault = fault(text);
+        assert_eq!(fault.code, Code::ConfigMalformed, "{text}");
+        assert!(fault.expected.contains("rests on"), "{fault}");
+    }
+    config("[rules]\nroot-filesystem = \"enforce\"");
+}
+
+#[test]
 fn the_defaults_close_the_gate() {
     let config = config("");
     assert_eq!(config.mode, Mode::Enforce);
@@ -137,6 +178,8 @@ fn an_unknown_key_is_a_fault_with_its_line() {
         "[asset_tag]\nrequired = \"a\"",
         "[[namespace]]\nname = \"a\"\nmode = \"audit\"",
         "[agent.tpm]\nx = 1",
+        "[rules]\nnon-roots = \"audit\"",
+        "[[namespace]]\nname = \"a\"\nrules = { nonroot = \"audit\" }",
         "[Attestation]\n",
         "attestation.Required = []",
     ] {
@@ -177,6 +220,10 @@ fn values_of_the_wrong_kind_or_range_are_faults() {
         "[profile]\norder = []",
         "[profile]\norder = [\"restricted\", \"restricted\"]",
         "[profile]\norder = [\"restricted\", \"../x\"]",
+        "[rules]\nnon-root = \"warn\"",
+        "[rules]\nnon-root = true",
+        "[[namespace]]\nname = \"a\"\nrules = \"audit\"",
+        "[[namespace]]\nname = \"a\"\nrules = { non-root = 1 }",
         "[exec]\nallow = \"yes\"",
         "[exec]\ngate = \"none\"",
         "[mounts]\nallow = [\"/\"]",

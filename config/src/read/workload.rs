@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portcullis_gate::{Code, Refusal};
 
-use super::requirement;
+use super::{requirement, rules};
 use crate::config::NamespacePolicy;
 use crate::defaults;
 use crate::pattern::Pattern;
@@ -77,10 +77,12 @@ pub(super) fn namespaces(
         let pattern = reader.required(place, section, "name", expected, Pattern::parse);
         let require_tags = requirement(reader, section, "require_tags").unwrap_or_default();
         let profile = profile(reader, section, "profile", order);
+        let rules = rules::namespace(reader, section);
         policies.extend(pattern.map(|pattern| NamespacePolicy {
             pattern,
             require_tags,
             profile,
+            rules,
         }));
     }
     policies

@@ -31,6 +31,9 @@ pub struct LaunchRecord {
     /// How hardening changed the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeRecord>,
+    /// What rules in audit would have refused and changed.
+    #[serde(default, skip_serializing_if = "AuditedRecord::is_empty")]
+    pub audited: AuditedRecord,
     /// Names of the relaxations that were used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxations: Vec<String>,
@@ -135,6 +138,17 @@ pub struct ChangeRecord {
     pub rule: Option<String>,
 }
 
+/// What rules in audit found: nothing of it was done. Each finding names its rule.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditedRecord {
+    /// Why not, had these rules been enforced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalRecord>,
+    /// How the configuration would have been changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeRecord>,
+}
+
 /// A refusal as the ledger keeps it: whole, nothing shortened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalRecord {
@@ -176,6 +190,7 @@ impl LaunchRecord {
             exec_id: None,
             refusals: Vec::new(),
             changes: Vec::new(),
+            audited: AuditedRecord::default(),
             relaxations: Vec::new(),
             profile: None,
             config_sha256: None,
@@ -196,6 +211,40 @@ impl LaunchRecord {
             (Kind::Undecided, false) => Outcome::Undecided,
         };
         self
+    }
+}
+
+// === impl AuditedRecord ===
+
+impl AuditedRecord {
+    /// Whether nothing was found.
+    pub const fn is_empty(&self) -> bool {
+        self.refusals.is_empty() && self.changes.is_empty()
+    }
+
+    /// Adds reasons that stopped nothing.
+    pub fn note(&mut self, refusals: &[Refusal]) {
+        self.refusals
+            .extend(refusals.iter().map(RefusalRecord::from));
+    }
+
+    /// Ids of the rules, one for each finding, refusals first.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let refusals = self.refusals.iter().map(|it| &it.rule);
+        let changes = self.changes.iter().map(|it| &it.rule);
+        refusals.chain(changes).filter_map(Option::as_deref)
+    }
+
+    /// The line for the journal about `subject`; `None` if nothing was found.
+    pub fn line(&self, subject: &str, reference: &str) -> Option<String> {
+        let first = self.rules().next()?;
+        let more = match self.rules().count() - 1 {
+            0 => String::new(),
+            more => format!(" (+{more} more)"),
+        };
+        Some(format!(
+            "{subject} is against rule '{first}', which is in audit{more}; ref={reference}"
+        ))
     }
 }
 

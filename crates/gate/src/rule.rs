@@ -36,6 +36,9 @@ macro_rules! rules {
             /// All rules, in the order of `docs/rules.md`.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
+            /// Their ids, in the same order.
+            pub const IDS: &'static [&'static str] = &[$($id),+];
+
             const fn entry(self) -> Entry {
                 match self {
                     $(Self::$variant => Entry {
@@ -147,6 +150,13 @@ impl Rule {
         self.entry().references
     }
 
+    /// False for what the gate itself rests on. The shim mounts, looks at and unmounts the root
+    /// filesystem at its place in the bundle: were it any directory of the host, no mount or mask of
+    /// the other rules, enforced or not, would be about the container any more.
+    pub const fn may_be_loosened(self) -> bool {
+        !matches!(self, Self::RootFilesystem)
+    }
+
     /// The rule of this id, if there is one.
     pub fn from_id(id: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rule| rule.id() == id)
@@ -169,6 +179,12 @@ mod tests {
     fn every_rule_has_an_id_of_its_own_and_a_section_of_the_standard() {
         let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
         assert_eq!(ids.len(), Rule::ALL.len());
+        assert!(
+            Rule::ALL
+                .iter()
+                .map(|rule| rule.id())
+                .eq(Rule::IDS.iter().copied())
+        );
         for rule in Rule::ALL {
             assert_eq!(Rule::from_id(rule.id()), Some(*rule));
             let kebab = |it: char| it.is_ascii_lowercase() || it == '-';

@@ -1,6 +1,7 @@
 //! One edit that hardening made.
 
 use portcullis_gate::Rule;
+use portcullis_gate::record::ChangeRecord;
 use serde_json::Value;
 
 /// One edit: where, what it was, what it is now, and why.
@@ -35,6 +36,18 @@ impl Change {
             to: to.into(),
             reason: reason.into(),
             rule,
+        }
+    }
+}
+
+impl From<&Change> for ChangeRecord {
+    fn from(change: &Change) -> Self {
+        Self {
+            pointer: change.pointer.clone(),
+            from: change.from.clone(),
+            to: change.to.clone(),
+            reason: change.reason.clone(),
+            rule: change.rule.map(|rule| rule.id().to_owned()),
         }
     }
 }

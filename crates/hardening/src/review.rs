@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use portcullis_gate::record::{AuditedRecord, ChangeRecord};
 use portcullis_gate::{Code, Refusal, Refusals, Rule, RuleMode, RuleModes};
 use serde_json::{Map, Value};
 
@@ -27,6 +28,18 @@ pub(crate) struct Review<'a> {
     changes: Vec<Change>,
     refusals: Vec<Refusal>,
     audited: Audited,
+}
+
+// === impl Audited ===
+
+impl Audited {
+    /// Adds these findings to those that a record has already.
+    pub fn add_to(&self, record: &mut AuditedRecord) {
+        record.note(&self.refusals);
+        record
+            .changes
+            .extend(self.changes.iter().map(ChangeRecord::from));
+    }
 }
 
 // === impl Review ===

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use portcullis_config::{ExecGate, Mode};
-use portcullis_gate::record::Operation;
+use portcullis_gate::record::{ChangeRecord, Operation};
 use portcullis_gate::{Code, Decision, Refusal, Refusals};
-use portcullis_hardening::{Baseline, Change, clamp_exec, clamp_update};
+use portcullis_hardening::{Audited, Baseline, Change, clamp_exec, clamp_update};
 use portcullis_seccomp::Instruction;
 use serde_json::{Map, Value};
 
 use super::docket::{Docket, still_fresh};
-use super::{Admission, ask_gate, change_record};
+use super::{Admission, ask_gate};
 use crate::status::TaskError;
 
 /// An exec that may be run.
@@ -45,7 +45,8 @@ pub(crate) async fn admit_exec(
     }
     regate(&mut docket, admission).await?;
     let clamped = within(admission, |baseline| {
-        clamp_exec(spec, baseline).map(|clamped| (clamped.process, clamped.changes))
+        clamp_exec(spec, baseline)
+            .map(|clamped| (clamped.process, clamped.changes, clamped.audited))
     });
     let floor = admission.floor.under(&docket.config);
     let spec = admit(docket, clamped, spec).await?;
@@ -63,12 +64,13 @@ pub(crate) async fn admit_update(
 ) -> Result<Vec<u8>, TaskError> {
     let docket = docket(admission, Operation::Update)?;
     let clamped = within(admission, |baseline| {
-        clamp_update(resources, baseline).map(|clamped| (clamped.resources, clamped.changes))
+        clamp_update(resources, baseline)
+            .map(|clamped| (clamped.resources, clamped.changes, clamped.audited))
     });
     admit(docket, clamped, resources).await
 }
 
-type Clamped = (Map<String, Value>, Vec<Change>);
+type Clamped = (Map<String, Value>, Vec<Change>, Audited);
 
 /// Clamps to the bounds of Create. Audit mode may have let a container start that has none.
 fn within(
@@ -121,8 +123,9 @@ async fn admit(
     asked: &[u8],
 ) -> Result<Vec<u8>, TaskError> {
     let clamped = match clamped {
-        Ok((clamped, changes)) => {
-            docket.record.changes = changes.iter().map(change_record).collect();
+        Ok((clamped, changes, audited)) => {
+            docket.record.changes = changes.iter().map(ChangeRecord::from).collect();
+            audited.add_to(&mut docket.record.audited);
             Some(Value::Object(clamped).to_string().into_bytes())
         }
         Err(refusals) => {

@@ -99,13 +99,23 @@ impl Docket {
         Err(self.stop(refusals))
     }
 
-    /// Records the launch as permitted. Without a record there is no launch.
+    /// Records the launch as permitted. Without a record there is no launch. What rules in audit
+    /// found of a new container is one line of the log; of execs it is in the ledger alone, for
+    /// there may be one every second.
     ///
     /// # Errors
     ///
     /// [`TaskError::Refused`] with `record-failed`, in enforcing mode.
     pub(super) async fn record_permitted(&mut self) -> Result<(), TaskError> {
         self.record.latency_us = self.elapsed_us();
+        if self.record.operation == Operation::Create
+            && let Some(line) = self
+                .record
+                .audited
+                .line(&self.subject(), &self.record.reference)
+        {
+            log::warn(&line);
+        }
         let Err(reason) = agent::record(&self.record, self.config.snapshot_deadline).await else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{ContainerRecord, LaunchRecord, Operation, Outcome};
-use crate::{Code, RecordId, Refusal, Refusals};
+use crate::{Code, RecordId, Refusal, Refusals, Rule};
 
 fn record() -> LaunchRecord {
     let container = ContainerRecord {
@@ -63,6 +63,26 @@ fn the_outcome_follows_from_the_reasons_and_the_mode() {
         assert_eq!(record().refused(&refusals(code), true).decision, audited);
     }
     assert_eq!(record().decision, Outcome::Permitted);
+}
+
+#[test]
+fn what_rules_in_audit_found_stands_beside_the_reasons() {
+    let mut record = record();
+    let found = Refusal::new(Code::RootUserDenied, "s", "e", "f").under(Some(Rule::NonRoot));
+    record.audited.note(&[found.clone(), found]);
+    assert_eq!(record.decision, Outcome::Permitted);
+    let value = serde_json::to_value(&record).expect("JSON");
+    assert_eq!(value["audited"]["refusals"][0]["rule"], "non-root");
+    assert_eq!(value["audited"].get("changes"), None);
+    assert_eq!(
+        serde_json::from_value::<LaunchRecord>(value).expect("a record"),
+        record
+    );
+    assert_eq!(
+        record.audited.line("container 'a'", "8d21c0aa").as_deref(),
+        Some("container 'a' is against rule 'non-root', which is in audit (+1 more); ref=8d21c0aa")
+    );
+    assert_eq!(super::AuditedRecord::default().line("x", "y"), None);
 }
 
 #[test]
