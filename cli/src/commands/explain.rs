@@ -163,6 +163,29 @@ pub(crate) fn describe(record: &Map<String, Value>) -> String {
     for change in changes {
         text.push_str(&describe_change(change));
     }
+    if let Some(Value::Object(audited)) = record.get("audited") {
+        text.push_str(&describe_audited(audited));
+    }
+    text
+}
+
+/// What rules in audit found, one line each: nothing of it was done.
+pub(crate) fn describe_audited(audited: &Map<String, Value>) -> String {
+    let mut text = "\nRules in audit, of which nothing was done:\n".to_owned();
+    for refusal in list_at(audited, "refusals") {
+        text.push_str(&format!(
+            "  {}: [{}] {}: expected {}, found {}\n",
+            strong(&value_text(refusal.get("rule"))),
+            value_text(refusal.get("code")),
+            value_text(refusal.get("subject")),
+            value_text(refusal.get("expected")),
+            value_text(refusal.get("found")),
+        ));
+    }
+    for change in list_at(audited, "changes") {
+        let rule = strong(&value_text(change.get("rule")));
+        text.push_str(&format!("  {rule}: {})\n", describe_edit(change)));
+    }
     text
 }
 
@@ -170,6 +193,9 @@ fn describe_refusal(refusal: &Value) -> String {
     let mut rows = Rows::default();
     for name in ["subject", "expected", "found", "remedy", "spec"] {
         rows.add(name, value_text(refusal.get(name)));
+    }
+    if let Some(rule) = refusal.get("rule") {
+        rows.add("rule", value_text(Some(rule)));
     }
     format!(
         "\n{} [{}]\n{}",
@@ -179,10 +205,18 @@ fn describe_refusal(refusal: &Value) -> String {
     )
 }
 
-/// One edit of the configuration: place, before, after, why.
+/// One edit of the configuration: place, before, after, why, and by which rule.
 pub(crate) fn describe_change(change: &Value) -> String {
+    let rule = match value_text(change.get("rule")) {
+        rule if rule.is_empty() => rule,
+        rule => format!("; {rule}"),
+    };
+    format!("  {}{rule})\n", describe_edit(change))
+}
+
+fn describe_edit(change: &Value) -> String {
     format!(
-        "  {}: {} -> {} ({})\n",
+        "{}: {} -> {} ({}",
         strong(&value_text(change.get("pointer"))),
         short(change.get("from")),
         short(change.get("to")),
@@ -273,6 +307,27 @@ mod tests {
              Changed by hardening:\n\
              \x20 /root/readonly: nothing -> true (why)\n"
         );
+    }
+
+    #[test]
+    fn tells_the_rules_and_what_those_in_audit_found() {
+        let record = json!({
+            "ref": "8d21c0aa", "decision": "permitted",
+            "refusals": [{"kind": "refused", "code": "root-user-denied", "rule": "non-root"}],
+            "changes": [{"pointer": "/a", "to": 1, "reason": "why", "rule": "pids-limit"}],
+            "audited": {
+                "refusals": [{"code": "sysctl-denied", "subject": "s", "expected": "e",
+                    "found": "f", "rule": "sysctls"}],
+                "changes": [{"pointer": "/b", "from": 1, "reason": "so", "rule": "rlimits"}],
+            },
+        });
+        let text = uncoloured(&describe(record.as_object().unwrap()));
+        let expected = "  rule      non-root\n\n\
+                        Changed by hardening:\n  /a: nothing -> 1 (why; pids-limit)\n\n\
+                        Rules in audit, of which nothing was done:\n\
+                        \x20 sysctls: [sysctl-denied] s: expected e, found f\n\
+                        \x20 rlimits: /b: 1 -> nothing (so)\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

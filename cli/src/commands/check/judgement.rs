@@ -1,11 +1,12 @@
 //! The answer of `portcullis check`, for people and for programs.
 
+use portcullis_gate::record::{AuditedRecord, ChangeRecord};
 use portcullis_gate::{Decision, Kind, Permit, Refusal, Refusals};
 use portcullis_hardening::{Change, Hardened};
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::commands::explain::describe_change;
+use crate::commands::explain::{describe_audited, describe_change};
 use crate::failure::{EXIT_REFUSED, EXIT_UNDECIDED};
 use crate::paint::{Rows, bad, caution, good, plain, strong};
 use crate::report::Report;
@@ -49,6 +50,18 @@ impl Judgement<'_> {
             .map_or(&[], |hardened| hardened.changes.as_slice())
     }
 
+    /// What rules in audit found, as a record has it; null if that is nothing.
+    fn audited(&self) -> Value {
+        let mut record = AuditedRecord::default();
+        if let Ok(hardened) = self.container {
+            hardened.audited.add_to(&mut record);
+        }
+        if record.is_empty() {
+            return Value::Null;
+        }
+        json!(record)
+    }
+
     /// A check that said no weighs most, then a fault, then a check that could not run.
     fn exit(&self) -> u8 {
         let weight = |refusal: &&Refusal| match refusal.kind() {
@@ -80,6 +93,7 @@ impl Judgement<'_> {
             "container": if self.container.is_ok() { "permitted" } else { "refused" },
             "refusals": self.refusals().map(Refusal::to_json).collect::<Vec<_>>(),
             "changes": self.changes().iter().map(change_json).collect::<Vec<_>>(),
+            "audited": self.audited(),
         })
     }
 
@@ -115,6 +129,9 @@ impl Judgement<'_> {
         }
         for change in self.changes() {
             text.push_str(&describe_change(&change_json(change)));
+        }
+        if let Value::Object(audited) = self.audited() {
+            text.push_str(&describe_audited(&audited));
         }
         text
     }
@@ -168,12 +185,7 @@ fn edits(changes: &[Change]) -> String {
 }
 
 fn change_json(change: &Change) -> Value {
-    json!({
-        "pointer": change.pointer,
-        "from": change.from,
-        "to": change.to,
-        "reason": change.reason,
-    })
+    json!(ChangeRecord::from(change))
 }
 
 #[cfg(test)]
