@@ -285,7 +285,11 @@ impl Decided {
             after: after.clone(),
         });
         docket.record_permitted().await?;
-        let floor = Floor::of(&docket.config, &self.terms.concessions.relaxations);
+        let floor = Floor::of(
+            &docket.config,
+            &self.profile,
+            &self.terms.concessions.relaxations,
+        );
         let systemd_cgroup =
             options.systemd_cgroup || wants_systemd(&docket.config, &self.launch.oci);
         write(

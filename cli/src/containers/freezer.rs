@@ -1,8 +1,12 @@
 //! A container's cgroup freezer, version 1 or 2: where OCI runtimes look for whether it is paused.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
+
+use portcullis_hardening::MountLine;
 
 use super::processes::Host;
 use super::runtimes::{ANY_HIERARCHY, State};
@@ -69,7 +73,7 @@ impl Freezer {
         state: Option<&State>,
     ) -> Result<Option<Self>, FreezerError> {
         let mounts = proc.join("self/mountinfo");
-        let mounts = fs::read_to_string(&mounts).map_err(|source| file(&mounts, source))?;
+        let mounts = fs::read(&mounts).map_err(|source| file(&mounts, source))?;
         let Ok(cgroups) = fs::read_to_string(proc.join(pid.to_string()).join("cgroup")) else {
             return Ok(None);
         };
@@ -213,22 +217,18 @@ fn file(path: &Path, source: io::Error) -> FreezerError {
 }
 
 /// Hierarchies in `mountinfo` that can freeze; version 1 first, which is in use where it is there.
-///
-/// Sample: `36 35 0:30 / /sys/fs/cgroup/freezer rw,relatime shared:9 - cgroup cgroup rw,freezer`.
-fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+fn hierarchies(mountinfo: &[u8]) -> Vec<Hierarchy> {
+    let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
     let mut found: Vec<Hierarchy> = mountinfo
-        .lines()
+        .split(|byte| *byte == b'\n')
         .filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            let mut left = left.split(' ').skip(3);
-            let (top, mount) = (left.next()?, left.next()?);
-            let mut right = right.split(' ');
-            let (kind, options) = (right.next()?, right.nth(1)?);
-            let is_unified = kind == "cgroup2";
-            let can_freeze = kind == "cgroup" && options.split(',').any(|it| it == "freezer");
-            (is_unified || can_freeze).then(|| Hierarchy {
-                mount: PathBuf::from(mount),
-                top: PathBuf::from(top),
+            let line = MountLine::parse(line)?;
+            let is_unified = line.file_system == "cgroup2";
+            let can_freeze = line.file_system == "cgroup"
+                && line.super_options.split(',').any(|it| it == "freezer");
+            (is_unified || can_freeze).then_some(Hierarchy {
+                mount: path(line.point()?),
+                top: path(line.root()?),
                 is_unified,
             })
         })
@@ -290,7 +290,7 @@ mod tests {
     const UNIFIED: &str = "30 20 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
 
     fn found(mountinfo: &str, cgroups: &str) -> Option<PathBuf> {
-        hierarchies(mountinfo)
+        hierarchies(mountinfo.as_bytes())
             .iter()
             .find_map(|hierarchy| directory_in(hierarchy, cgroups))
     }
@@ -340,8 +340,8 @@ mod tests {
             bundle: None,
             cgroups: BTreeMap::from([(controller.to_owned(), path.to_owned())]),
         };
-        let v1 = &hierarchies(HYBRID)[0];
-        let v2 = &hierarchies(UNIFIED)[0];
+        let v1 = &hierarchies(HYBRID.as_bytes())[0];
+        let v2 = &hierarchies(UNIFIED.as_bytes())[0];
         let freezer = "/sys/fs/cgroup/freezer";
         for (hierarchy, controller, path, named) in [
             (

@@ -130,6 +130,8 @@ pub struct HostFacts {
     /// For each bind mount, by its index in `mounts`: what its source is. A bind without an
     /// entry is refused.
     pub mount_sources: BTreeMap<usize, MountSource>,
+    /// The bind mounts, by their index in `mounts`, whose source is no directory.
+    pub file_mounts: Vec<usize>,
     /// The directories of the root filesystem that may get a tmpfs.
     pub rootfs: RootfsFacts,
     /// The `thermal_throttle` directories of this host's processors.

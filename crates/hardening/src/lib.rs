@@ -40,6 +40,7 @@ mod enforcement;
 mod exec;
 mod facts;
 mod harden;
+mod mount_line;
 mod oci_config;
 mod path;
 mod profile;
@@ -62,6 +63,7 @@ pub use facts::{
     RootfsFacts, UserNamespaceMaps,
 };
 pub use harden::{Hardened, harden};
+pub use mount_line::MountLine;
 pub use oci_config::{BindMount, OciConfig};
 pub use profile::{Profile, ProfileError};
 pub use relaxation::Relaxations;

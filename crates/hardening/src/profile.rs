@@ -150,6 +150,15 @@ impl Profile {
         self.seccomp.allowed_calls()
     }
 
+    /// Whether programs of `architecture` (`SCMP_ARCH_X86`) may run, by itself or by one of the
+    /// relaxations that are `granted`.
+    #[must_use]
+    pub fn runs(&self, architecture: &str, granted: &Relaxations) -> bool {
+        let opened = self.active(granted).flat_map(|it| &it.architectures);
+        let mut all = self.seccomp.architectures().iter().chain(opened);
+        all.any(|it| it == architecture)
+    }
+
     pub(crate) const fn rules(&self) -> &Rules {
         &self.rules
     }

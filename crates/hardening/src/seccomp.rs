@@ -20,6 +20,8 @@ use requested::Requested;
 
 /// `EPERM`, the answer to a call that is not listed.
 const DEFAULT_ERRNO: u64 = 1;
+/// The call whose first argument is a family of sockets.
+const SOCKET: &str = "socket";
 /// The kernel's number of `AF_NETLINK`.
 const AF_NETLINK: u64 = 16;
 
@@ -72,6 +74,8 @@ pub(crate) struct SeccompList {
     conditional: BTreeMap<String, Vec<Conjunction>>,
     /// Calls that get an errno other than the default.
     errno: BTreeMap<String, u64>,
+    /// Under what `socket` passes once more if a relaxation opens netlink.
+    netlink: Vec<Conjunction>,
 }
 
 // === impl SeccompList ===
@@ -100,6 +104,7 @@ impl SeccompList {
             plain: BTreeSet::new(),
             conditional: BTreeMap::new(),
             errno: BTreeMap::new(),
+            netlink: Vec::new(),
         };
         if read.architectures.is_empty() {
             return Err(shape("/architectures", "the native architecture"));
@@ -187,8 +192,12 @@ impl SeccompList {
                 index: 0,
                 comparison: family,
             };
-            if let Some(sockets) = self.conditional.get_mut("socket") {
-                sockets.retain(|conditions| !conditions.contains(&netlink));
+            if let Some(sockets) = self.conditional.get_mut(SOCKET) {
+                let closed;
+                (closed, *sockets) = std::mem::take(sockets)
+                    .into_iter()
+                    .partition(|conditions| conditions.contains(&netlink));
+                self.netlink = closed;
             }
         }
         self.without_contradiction()
@@ -217,6 +226,11 @@ impl SeccompList {
         }
     }
 
+    /// The architectures whose calls are looked at; those of others end the process.
+    pub(crate) fn architectures(&self) -> &[String] {
+        &self.architectures
+    }
+
     /// How many calls pass, with or without conditions.
     pub(crate) fn allowed_calls(&self) -> usize {
         self.plain.len().saturating_add(self.conditional.len())
@@ -231,9 +245,15 @@ impl SeccompList {
     ) -> Map<String, Value> {
         let mut relaxed = None;
         for relaxation in relaxations {
-            if !relaxation.syscalls.is_empty() || !relaxation.architectures.is_empty() {
+            let opens = !relaxation.syscalls.is_empty() || !relaxation.architectures.is_empty();
+            if opens || relaxation.netlink {
                 let list = relaxed.get_or_insert_with(|| self.clone());
                 list.allow(&relaxation.syscalls);
+                if let (true, Some(sockets)) =
+                    (relaxation.netlink, list.conditional.get_mut(SOCKET))
+                {
+                    sockets.append(&mut list.netlink);
+                }
                 list.architectures
                     .extend(relaxation.architectures.iter().cloned());
             }

@@ -51,21 +51,26 @@ pub fn facts(
 ) -> Result<HostFacts, HostError> {
     let namespaces = namespace::origins(config)?;
     let mut mount_sources = BTreeMap::new();
+    let mut file_mounts = Vec::new();
     let mut judge = None;
     for bind in config.bind_mounts() {
         if judge.is_none() {
             judge = Some(Judge::new(policy)?);
         }
         if let Some(judge) = &judge
-            && let Some(source) = judge.judge(bind.source)?
+            && let Some(found) = judge.judge(bind.source)?
         {
-            mount_sources.insert(bind.index, source);
+            mount_sources.insert(bind.index, found.source);
+            if !found.is_directory {
+                file_mounts.push(bind.index);
+            }
         }
     }
     Ok(HostFacts {
         namespaces,
         user_namespace: user_namespace::maps(config)?,
         mount_sources,
+        file_mounts,
         rootfs: match rootfs {
             Some(rootfs) => rootfs::directories(rootfs)?,
             None => RootfsFacts::default(),

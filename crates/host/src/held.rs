@@ -70,12 +70,14 @@ struct Process(PathBuf);
 // === impl Process ===
 
 impl Process {
-    fn text(&self, name: &str) -> Result<String, HostError> {
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, HostError> {
         let path = self.0.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(cause) => Err(HostError::Read { path, cause }),
-        }
+        fs::read(&path).map_err(|cause| HostError::Read { path, cause })
+    }
+
+    fn text(&self, name: &str) -> Result<String, HostError> {
+        let bytes = self.bytes(name)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn opened(&self, name: &str) -> Result<Option<Place>, HostError> {
@@ -96,8 +98,12 @@ impl Process {
     }
 
     fn mounts(&self) -> Result<Vec<HeldMount>, HostError> {
-        let text = self.text("mountinfo")?;
-        let mounts = text.lines().map(HeldMount::parse).collect::<Option<_>>();
+        let table = self.bytes("mountinfo")?;
+        let lines = table.split(|byte| *byte == b'\n');
+        let mounts = lines
+            .filter(|line| !line.is_empty())
+            .map(HeldMount::parse)
+            .collect::<Option<_>>();
         mounts.ok_or_else(|| self.unexpected("mountinfo", "a table of mounts"))
     }
 

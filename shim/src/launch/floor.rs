@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use portcullis_config::{Config, Mode};
-use portcullis_hardening::Relaxations;
+use portcullis_hardening::{Profile, Relaxations};
 use portcullis_seccomp::Instruction;
 
-/// The relaxation of 32-bit programs, which make their sockets by a call whose arguments no filter
-/// sees.
-const ABI32: &str = "abi32";
+/// Programs of 32 bits on x86, which make their sockets by a call whose arguments no filter sees.
+const ABI32: &str = "SCMP_ARCH_X86";
 
 /// The filter, and what of the container it depends on.
 #[derive(Debug, Clone)]
@@ -20,9 +19,9 @@ pub(super) struct Floor {
 // === impl Floor ===
 
 impl Floor {
-    /// The node's floor for a container with these relaxations.
-    pub(super) fn of(config: &Config, relaxations: &Relaxations) -> Self {
-        let socketcall = relaxations.contains(ABI32);
+    /// The node's floor for a container under `profile` with these relaxations.
+    pub(super) fn of(config: &Config, profile: &Profile, relaxations: &Relaxations) -> Self {
+        let socketcall = profile.runs(ABI32, relaxations);
         Self {
             socketcall,
             program: program(config, socketcall),

@@ -4,6 +4,7 @@ use portcullis_gate::quote;
 use serde_json::Value;
 
 use super::{Differences, Enforcement, Held};
+use crate::mount_line::MountLine;
 use crate::oci_config::{OciConfig, text, texts};
 use crate::path::{is_within, normal};
 
@@ -103,31 +104,20 @@ const FLAGS: [&str; 8] = [
 
 impl HeldMount {
     /// Reads a line of `/proc/PID/mountinfo`; `None` if it is none.
-    ///
-    /// # Source
-    ///
-    /// `proc_pid_mountinfo(5)`.
     #[must_use]
-    pub fn parse(line: &str) -> Option<Self> {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ');
-        let id = fields.next()?.parse().ok()?;
-        let point = unescaped(fields.nth(3)?)?;
-        let own = MountFlags::of(fields.next()?.split(','));
-        let shared = fields.any(|optional| optional.starts_with("shared:"));
-        let mut file_system = file_system.split(' ');
-        let kind = file_system.next()?.to_owned();
-        let super_options = file_system.nth(1)?;
-        let read_only = super_options.split(',').any(|option| option == "ro");
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let line = MountLine::parse(line)?;
+        let own = MountFlags::of(line.options.split(','));
+        let read_only = line.super_options.split(',').any(|option| option == "ro");
         Some(Self {
-            id,
-            point,
+            id: line.id,
+            point: String::from_utf8_lossy(&line.point()?).into_owned(),
             flags: MountFlags {
                 read_only: own.read_only || read_only,
                 ..own
             },
-            file_system: kind,
-            shared,
+            file_system: line.file_system.to_owned(),
+            shared: line.shared,
         })
     }
 }
@@ -160,18 +150,6 @@ impl Held {
         }
         Some(flags)
     }
-}
-
-/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
-fn unescaped(field: &str) -> Option<String> {
-    let mut parts = field.split('\\');
-    let mut text = parts.next()?.to_owned();
-    for part in parts {
-        let (code, rest) = part.split_at_checked(3)?;
-        text.push(u8::from_str_radix(code, 8).ok()?.into());
-        text.push_str(rest);
-    }
-    Some(text)
 }
 
 /// What stays visible: a mount at the same place, or above, hides what came before.

@@ -39,7 +39,7 @@ const TABLE: [&str; 5] = [
 ];
 
 fn mount(line: &str) -> HeldMount {
-    HeldMount::parse(line).unwrap()
+    HeldMount::parse(line.as_bytes()).unwrap()
 }
 
 fn everyone() -> Vec<IdRange> {
@@ -274,7 +274,7 @@ fn hierarchies_of_version_1_are_looked_at_one_by_one() {
 #[test]
 fn lines_of_the_mount_table_are_read_as_the_kernel_writes_them() {
     let line = r"36 35 98:0 /a /b\040c ro,nosuid shared:2 master:1 - ext3 /dev/root rw";
-    let read = HeldMount::parse(line).unwrap();
+    let read = HeldMount::parse(line.as_bytes()).unwrap();
     assert_eq!(
         (read.id, read.point.as_str(), read.shared),
         (36, "/b c", true)
@@ -287,7 +287,7 @@ fn lines_of_the_mount_table_are_read_as_the_kernel_writes_them() {
         r"1 0 0:1 / /\9 rw - a b c",
         "x 0 0:1 / / rw - a b c",
     ] {
-        assert_eq!(HeldMount::parse(bad), None, "{bad}");
+        assert_eq!(HeldMount::parse(bad.as_bytes()), None, "{bad}");
     }
 }
 

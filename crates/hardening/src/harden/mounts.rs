@@ -210,9 +210,10 @@ fn required(mount: Mount<'_>, read_only: bool, context: Context<'_>) -> Vec<&'st
             {
                 options.push("noexec");
             }
-            // Nothing is mounted beneath a file of the pod, and crun 1.8 makes recursive changes to
-            // directories only.
-            let has_beneath = !matches!(mount.source, Some(MountSource::SandboxFile));
+            // Nothing is mounted beneath a file, and crun 1.8 makes recursive changes to directories
+            // only. Nor is anything beneath what a pod sandbox is given.
+            let is_file = context.facts.file_mounts.contains(&mount.index);
+            let has_beneath = !is_file && !matches!(mount.source, Some(MountSource::SandboxFile));
             if mount.kind == "bind" && read_only && rules.recursive_read_only && has_beneath {
                 options.push("rro");
             }

@@ -79,6 +79,11 @@ pub(crate) fn facts(config: &OciConfig) -> HostFacts {
             .bind_mounts()
             .map(|it| (it.index, source(it.source)))
             .collect(),
+        file_mounts: config
+            .bind_mounts()
+            .filter(|it| it.source.ends_with(".conf"))
+            .map(|it| it.index)
+            .collect(),
         rootfs: RootfsFacts {
             tmp: DirectoryFact::Directory,
             var_tmp: DirectoryFact::NotDirectory,

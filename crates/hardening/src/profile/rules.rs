@@ -195,6 +195,8 @@ pub(crate) struct Relaxation {
     pub architectures: Vec<String>,
     #[serde(default)]
     pub tmpfs_exec: bool,
+    #[serde(default)]
+    pub netlink: bool,
 }
 
 fn capability_names<'de, D>(deserializer: D) -> Result<CapabilitySet, D::Error>

@@ -146,6 +146,14 @@ fn netlink_can_be_closed() {
     assert!(!passes(&section, "socket", [NETLINK, 3, 0, 0, 0, 0]));
     assert!(passes(&section, "socket", first(UNIX)));
     assert!(!passes(&section, "mlock", first(0)));
+
+    let netlink: Relaxation = toml::from_str("summary = \"netlink\"\nnetlink = true").unwrap();
+    let section = Value::Object(list.section([&netlink].into_iter(), None));
+    assert!(passes(&section, "socket", [NETLINK, 3, 0, 0, 0, 0]));
+    assert!(
+        !passes(&section, "socket", [NETLINK, 3, 9, 0, 0, 0]),
+        "another protocol"
+    );
 }
 
 #[test]

@@ -88,6 +88,13 @@ enum Mark {
     Kubelet,
 }
 
+/// What was found of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) source: MountSource,
+    pub(super) is_directory: bool,
+}
+
 /// What the directories above a place say about it.
 #[derive(Debug)]
 enum Verdict {
@@ -155,7 +162,7 @@ impl Judge {
 
     /// Judges the source of a bind mount; `None` if it is not an absolute path or leads to
     /// nothing.
-    pub(super) fn judge(&self, source: &str) -> Result<Option<MountSource>, HostError> {
+    pub(super) fn judge(&self, source: &str) -> Result<Option<Found>, HostError> {
         let path = Path::new(source);
         if !path.is_absolute() {
             return Ok(None);
@@ -163,25 +170,31 @@ impl Judge {
         let Some(place) = Place::open(path)? else {
             return Ok(None);
         };
-        match place.kind() {
-            SFlag::S_IFSOCK => return Ok(Some(MountSource::Socket)),
-            SFlag::S_IFBLK => return Ok(Some(MountSource::BlockDevice)),
-            SFlag::S_IFCHR => return Ok(Some(MountSource::CharacterDevice)),
-            _ => {}
-        }
-        let system = fstatfs(&place).map_err(|cause| HostError::Read {
+        let source = match place.kind() {
+            SFlag::S_IFSOCK => MountSource::Socket,
+            SFlag::S_IFBLK => MountSource::BlockDevice,
+            SFlag::S_IFCHR => MountSource::CharacterDevice,
+            _ => self.judge_place(&place, path)?,
+        };
+        Ok(Some(Found {
+            source,
+            is_directory: place.kind() == SFlag::S_IFDIR,
+        }))
+    }
+
+    /// Judges a directory or file that was opened at `path`.
+    fn judge_place(&self, place: &Place, path: &Path) -> Result<MountSource, HostError> {
+        let system = fstatfs(place).map_err(|cause| HostError::Read {
             path: path.into(),
             cause: cause.into(),
         })?;
         if KERNEL.contains(&system.filesystem_type()) {
             let what = "a file system of the kernel".to_owned();
-            return Ok(Some(MountSource::Denied { what }));
+            return Ok(MountSource::Denied { what });
         }
-        match self.classify(&place)? {
-            Verdict::Kubelet { depth, source } => {
-                self.judge_origin(&place, depth, source).map(Some)
-            }
-            Verdict::Final(source) => Ok(Some(source)),
+        match self.classify(place)? {
+            Verdict::Kubelet { depth, source } => self.judge_origin(place, depth, source),
+            Verdict::Final(source) => Ok(source),
         }
     }
 

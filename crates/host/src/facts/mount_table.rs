@@ -6,19 +6,21 @@
 //!
 //! # Source
 //!
-//! `proc_pid_mountinfo(5)`, `proc_pid_fdinfo(5)`.
+//! `proc_pid_fdinfo(5)`.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use portcullis_hardening::MountLine;
+
 use crate::error::HostError;
 
 /// Of this thread, because its mount namespace is what paths are resolved in.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
 
-/// One line of the table.
+/// One line of the table, as far as it says where a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mount {
     id: u64,
@@ -108,42 +110,16 @@ fn join(base: &Path, inner: &Path) -> PathBuf {
 // === impl Mount ===
 
 impl Mount {
-    /// Reads `36 35 98:0 /root /point rw …`.
     fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-        let id = number(fields.next()?)?;
-        let _parent: u64 = number(fields.next()?)?;
-        let device = std::str::from_utf8(fields.next()?).ok()?.to_owned();
-        let root = unescaped(fields.next()?)?;
-        let point = unescaped(fields.next()?)?;
-        // Roots of namespace files are no paths, `mnt:[4026531840]`.
-        (device.contains(':') && point.is_absolute()).then_some(Self {
-            id,
-            device,
-            root,
-            point,
+        let line = MountLine::parse(line)?;
+        let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
+        Some(Self {
+            id: line.id,
+            device: line.device.to_owned(),
+            root: path(line.root()?),
+            point: path(line.point()?),
         })
     }
-}
-
-/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
-fn unescaped(field: &[u8]) -> Option<PathBuf> {
-    let mut path = Vec::with_capacity(field.len());
-    let mut bytes = field.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte != b'\\' {
-            path.push(*byte);
-            continue;
-        }
-        let mut code = 0_u8;
-        for _ in 0..3 {
-            let digit = bytes.next()?.checked_sub(b'0').filter(|it| *it < 8)?;
-            code = code.checked_mul(8)?.checked_add(digit)?;
-        }
-        path.push(code);
-    }
-    (!path.is_empty()).then(|| OsString::from_vec(path).into())
 }
 
 #[cfg(test)]

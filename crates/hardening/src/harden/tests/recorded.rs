@@ -156,13 +156,17 @@ fn a_writable_root_of_a_baseline_container_gets_no_tmpfs() {
     assert!(mounts.iter().all(|mount| mount["destination"] != "/tmp"));
 }
 
-/// crun 1.8 makes recursive changes to directories only, and could not mount a pod's files.
+/// crun 1.8 makes recursive changes to directories only, and could not mount files.
 #[test]
-fn what_is_read_only_is_so_to_its_depth_unless_it_is_a_file_of_the_pod() {
+fn what_is_read_only_is_so_to_its_depth_unless_it_is_a_file() {
     for (source, recursive) in [
         (
             "/var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token",
             true,
+        ),
+        (
+            "/var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/app.conf",
+            false,
         ),
         (
             "/run/containerd/io.containerd.grpc.v1.cri/sandboxes/1/resolv.conf",

@@ -45,8 +45,13 @@ impl Host {
         self.scratch.path().join(name).to_str().unwrap().to_owned()
     }
 
+    fn judge_path(&self, path: &str) -> Option<MountSource> {
+        let found = self.judge.judge(path).unwrap();
+        found.map(|found| found.source)
+    }
+
     fn judge(&self, name: &str) -> Option<MountSource> {
-        self.judge.judge(&self.path(name)).unwrap()
+        self.judge_path(&self.path(name))
     }
 }
 
@@ -81,6 +86,18 @@ fn volumes_of_the_kubelet_are_told_from_the_rest_of_its_directory() {
     assert!(is_denied(
         &host.judge("kubelet/pods/1234/volumes/kubernetes.io~secret")
     ));
+}
+
+#[test]
+fn a_file_is_told_from_a_directory() {
+    let host = Host::new();
+    for (name, is_directory) in [
+        (FILES[0], false),
+        ("kubelet/pods/1234/volumes/kubernetes.io~secret/token", true),
+    ] {
+        let found = host.judge.judge(&host.path(name)).unwrap().unwrap();
+        assert_eq!(found.is_directory, is_directory, "{name}");
+    }
 }
 
 #[test]
@@ -121,7 +138,7 @@ fn what_holds_a_denied_part_is_denied() {
         "/var/run",
     ] {
         let exists = Path::new(path).exists();
-        let judged = host.judge.judge(path).unwrap();
+        let judged = host.judge_path(path);
         let holds_nothing = path == "/opt" && !Path::new("/opt/cni").exists();
         assert!(!exists || holds_nothing || is_denied(&judged), "{path}");
     }
@@ -143,7 +160,7 @@ fn sockets_and_devices_are_named_as_such() {
     let _listener = UnixListener::bind(host.path("open/sock")).unwrap();
     assert_eq!(host.judge("open/sock"), Some(MountSource::Socket));
     assert_eq!(
-        host.judge.judge("/dev/null").unwrap(),
+        host.judge_path("/dev/null"),
         Some(MountSource::CharacterDevice)
     );
 }
@@ -151,15 +168,15 @@ fn sockets_and_devices_are_named_as_such() {
 #[test]
 fn file_systems_of_the_kernel_are_denied_wherever_they_are() {
     let host = Host::new();
-    assert!(is_denied(&host.judge.judge("/proc/self/status").unwrap()));
-    assert!(is_denied(&host.judge.judge("/sys/kernel").unwrap()));
-    assert!(is_denied(&host.judge.judge("/proc/self/ns/net").unwrap()));
+    assert!(is_denied(&host.judge_path("/proc/self/status")));
+    assert!(is_denied(&host.judge_path("/sys/kernel")));
+    assert!(is_denied(&host.judge_path("/proc/self/ns/net")));
 }
 
 #[test]
 fn what_is_not_there_or_not_absolute_is_not_judged() {
     let host = Host::new();
     assert_eq!(host.judge("open/nothing"), None);
-    assert_eq!(host.judge.judge("open/data").unwrap(), None);
-    assert_eq!(host.judge.judge("").unwrap(), None);
+    assert_eq!(host.judge_path("open/data"), None);
+    assert_eq!(host.judge_path(""), None);
 }
