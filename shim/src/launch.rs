@@ -2,6 +2,7 @@
 //! [`Admission`] that does not pass the gate, the hardening and the ledger.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use containerd_shim_protos::api::Mount;
 use portcullis_config::{Config, Mode};
@@ -14,6 +15,7 @@ use portcullis_host::{FactsPolicy, joined_user_namespace};
 use protobuf::well_known_types::any::Any;
 
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
+use crate::log;
 use crate::options::RuntimeOptions;
 use crate::status::TaskError;
 
@@ -323,13 +325,17 @@ fn hardened(
     oci: &OciConfig,
     rootfs: &Path,
 ) -> Result<Hardened, Refusals> {
+    let begun = Instant::now();
     let policy = FactsPolicy::allowing(&docket.config.mounts_allow);
     let mut facts =
         portcullis_host::facts(oci, Some(rootfs), &policy).map_err(|error| error.refusal())?;
     if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {
         facts.user_namespace = resident::maps(path)?;
     }
-    harden(oci.clone(), profile, &facts, &terms.concessions)
+    let hardened = harden(oci.clone(), profile, &facts, &terms.concessions);
+    let id = &docket.record.container.id;
+    log::took(&format!("hardening of '{id}'"), begun);
+    hardened
 }
 
 /// The hardened configuration, and what `delete` must know if this process is gone by then.

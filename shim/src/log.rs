@@ -8,8 +8,12 @@ use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 static SINK: Mutex<Option<File>> = Mutex::new(None);
+/// Whether containerd logs at level `debug` and told this program so.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Opens the bundle's log FIFO; without one, lines go nowhere.
 pub(crate) fn open(bundle: &Path) {
@@ -25,6 +29,19 @@ pub(crate) fn open(bundle: &Path) {
     });
     if let Ok(mut sink) = SINK.lock() {
         *sink = fifo;
+    }
+}
+
+/// Has lines of level `debug` written too.
+pub(crate) fn verbose() {
+    VERBOSE.store(true, Ordering::Relaxed);
+}
+
+/// Writes one line at level `debug` about how long something took since `begun`.
+pub(crate) fn took(what: &str, begun: Instant) {
+    if VERBOSE.load(Ordering::Relaxed) {
+        let took = begun.elapsed().as_micros();
+        line("debug", &format!("{what} took {took} µs"));
     }
 }
 

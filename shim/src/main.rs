@@ -84,6 +84,9 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
+    if args.debug {
+        log::verbose();
+    }
     let done: Result<(), Box<dyn std::error::Error>> = match args.action {
         Action::Help => {
             print!("{USAGE}");

@@ -5,6 +5,7 @@
 
 mod crowd;
 mod gate;
+mod inside;
 mod launch;
 mod ledger;
 mod machine;
@@ -81,12 +82,17 @@ struct Group {
     take: fn(&Bench<'_>) -> Outcome<Vec<Measure>>,
 }
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     group("the action 'start'", &start::NAMES, start::action),
     group(
         "create and start, in four ways",
         &launch::STEPS,
         launch::steps,
+    ),
+    group(
+        "hardening and the look at execve",
+        &inside::NAMES,
+        inside::steps,
     ),
     group("'ctr run --rm true'", &launch::WHOLE, launch::whole),
     group("execs", &launch::EXEC, launch::exec),

@@ -1,7 +1,7 @@
 //! What the kernel holds of a container whose program is about to run, against what was decided.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use portcullis_gate::record::Operation;
@@ -31,8 +31,12 @@ pub(crate) fn verify_stopped(
     oci: &OciConfig,
     pid: u32,
 ) -> Result<(), Refusals> {
+    let begun = Instant::now();
     compare(admission, oci, pid)?;
-    compare_filters(admission, oci, pid)
+    compare_filters(admission, oci, pid)?;
+    let id = &admission.container.id;
+    log::took(&format!("look at '{id}' at its execve"), begun);
+    Ok(())
 }
 
 /// The same of a process that could not be stopped, because of `errno`, and runs already; of its
