@@ -187,6 +187,30 @@ fn execs_keep_the_modes_of_their_container(node: &Node) -> Outcome {
     node.remove(ID)
 }
 
+/// An annotation that nobody knows does not reach the runtime, and one that steers it starts nothing.
+fn annotations_are_an_allow_list(node: &Node) -> Outcome {
+    let unknown = ["--annotation", "example.com/a=b"];
+    node.run("probe", &unknown, &["true"])?.success()?;
+    let record = last(node, "create")?;
+    let changes = record["changes"].as_array().cloned().unwrap_or_default();
+    let stripped = changes.iter().find(|it| it["rule"] == "annotations");
+    let names = stripped.map(|change| change["from"].clone());
+    assert_eq!(names, Some(json!(["'example.com/a'"])), "{record}");
+    let steering = ["--annotation", "run.oci.systemd.subgroup=x"];
+    let refusal = node.refuses(&steering)?;
+    assert_eq!(refusal.short(), "refused [annotation-denied]");
+    set(node, "annotations = \"audit\"\n")?;
+    let both = [unknown, steering].concat();
+    node.run("probe", &both, &["true"])?.success()?;
+    let record = last(node, "create")?;
+    assert_eq!(audited(&record), ["annotations"]);
+    assert_eq!(
+        record["audited"]["refusals"][0]["code"],
+        "annotation-denied"
+    );
+    Ok(())
+}
+
 /// A setting that cannot be kept stops everything.
 fn what_the_gate_rests_on_is_not_loosened(node: &Node) -> Outcome {
     set(node, "root-filesystem = \"off\"\n")?;
@@ -212,6 +236,7 @@ fn all(world: &World, runtime: &str) -> Outcome {
         loosened_rules_are_no_mismatch,
         a_namespace_only_tightens,
         execs_keep_the_modes_of_their_container,
+        annotations_are_an_allow_list,
         what_the_gate_rests_on_is_not_loosened,
     ] {
         set(&node, "")?;

@@ -115,6 +115,12 @@ impl Profile {
                 second: "capabilities.strip=",
             });
         }
+        if rules.annotations.contradict() {
+            return Err(ProfileError::Contradiction {
+                first: "annotations.allow=",
+                second: "annotations.refuse=",
+            });
+        }
         let list = portcullis_json::parse(seccomp_json.as_bytes(), SECCOMP_LIMITS)
             .map_err(ProfileError::SeccompJson)?;
         let seccomp = SeccompList::from_oci(&list)

@@ -10,13 +10,23 @@ use crate::review::{Review, is_set, take_object};
 /// The whole environment of a hook. Without one the runtimes let it inherit theirs, and
 /// CVE-2025-23266 came in through `LD_PRELOAD`.
 const HOOK_PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+/// How many annotations are named that were taken out.
+const STRIPPED_SHOWN: usize = 16;
 /// The longest time that a hook may hold up a container, in seconds.
 const TIMEOUT_MAX_S: i64 = 120;
 
 pub(super) fn harden(spec: &mut Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
-    review.asking(Rule::Annotations, |review| {
-        refuse_annotations(spec, context, review);
-    });
+    if is_set(spec, "annotations") {
+        let mut annotations = take_object(spec, "annotations");
+        review.under(
+            Rule::Annotations,
+            &mut annotations,
+            |annotations, review| {
+                harden_annotations(annotations, context, review);
+            },
+        );
+        spec.insert("annotations".to_owned(), Value::Object(annotations));
+    }
     if is_set(spec, "hooks") {
         review.under(Rule::Hooks, spec, |spec, review| {
             harden_hooks(spec, context, review);
@@ -80,16 +90,35 @@ fn judge(
     }
 }
 
-fn refuse_annotations(spec: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
-    let prefixes = &context.profile.rules().annotations.refuse;
-    let annotations = spec.get("annotations").and_then(Value::as_object);
-    for key in annotations.into_iter().flat_map(Map::keys) {
-        if let Some(prefix) = prefixes
-            .iter()
-            .find(|prefix| key.starts_with(prefix.as_str()))
-        {
+/// Refuses what steers a runtime, because somebody asked for it, and strips what nobody knows: a
+/// runtime may come to act on it.
+fn harden_annotations(
+    annotations: &mut Map<String, Value>,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    let rules = &context.profile.rules().annotations;
+    let mut stripped = Vec::new();
+    annotations.retain(|key, _| {
+        if let Some(prefix) = rules.refusing(key) {
             let expected = format!("no annotation '{prefix}…'");
             review.refuse(Code::AnnotationDenied, "/annotations", expected, quote(key));
+            return true;
         }
+        let kept = rules.allows(key);
+        if !kept {
+            stripped.push(quote(key));
+        }
+        kept
+    });
+    // Names only: values may be as long as a manifest, and hold as much.
+    if !stripped.is_empty() {
+        let more = stripped.len().saturating_sub(STRIPPED_SHOWN);
+        stripped.truncate(STRIPPED_SHOWN);
+        if more > 0 {
+            stripped.push(format!("{more} more"));
+        }
+        let reason = "the profile does not know them, and a runtime may act on them";
+        review.change("/annotations", stripped, Value::Null, reason);
     }
 }

@@ -155,7 +155,10 @@ pub(crate) struct SeccompRules {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnnotationRules {
+    /// Prefixes; they go before `allow`.
     pub refuse: Vec<String>,
+    /// Names, and prefixes, which end in `.` or `/`.
+    pub allow: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -230,6 +233,34 @@ where
             })
         })
         .collect()
+}
+
+// === impl AnnotationRules ===
+
+impl AnnotationRules {
+    /// The prefix because of which `key` is refused.
+    pub(crate) fn refusing(&self, key: &str) -> Option<&str> {
+        let mut prefixes = self.refuse.iter().map(String::as_str);
+        prefixes.find(|prefix| key.starts_with(prefix))
+    }
+
+    /// Whether `key` may be there.
+    pub(crate) fn allows(&self, key: &str) -> bool {
+        self.allow.iter().any(|known| {
+            if known.ends_with(['.', '/']) {
+                key.starts_with(known.as_str())
+            } else {
+                key == known
+            }
+        })
+    }
+
+    /// Whether something that is allowed is refused nevertheless.
+    pub(crate) fn contradict(&self) -> bool {
+        self.allow
+            .iter()
+            .any(|known| self.refusing(known).is_some())
+    }
 }
 
 // === impl TmpfsPath ===

@@ -69,6 +69,11 @@ fn another_version_and_contradictions_are_refused() {
         both.contains("capabilities.keep= contradicts capabilities.strip="),
         "{both}"
     );
+    let steering = error(&RESTRICTED.replace("\"nerdctl/\"", "\"run.oci.handler\""));
+    assert!(
+        steering.contains("annotations.allow= contradicts annotations.refuse="),
+        "{steering}"
+    );
     let broken = Profile::parse(RESTRICTED, "{").unwrap_err().to_string();
     assert_eq!(broken, "cannot read seccomp list");
 }
@@ -80,4 +85,34 @@ fn devices_are_covered_by_number() {
     assert!(!rule.covers("b", Some(136), Some(7)) && !rule.covers("c", Some(5), Some(7)));
     let one = DeviceRule::try_from("c 1:3 rw".to_owned()).unwrap();
     assert!(!one.covers("c", Some(1), None) && !one.covers("c", None, None));
+}
+
+#[test]
+fn an_annotation_is_allowed_by_its_name_or_by_a_prefix_that_ends_like_one() {
+    let shipped = [BASELINE, RESTRICTED, STRICT].map(|text| Profile::parse(text, SECCOMP).unwrap());
+    let [baseline, restricted, strict] = shipped.each_ref().map(|it| &it.rules().annotations);
+    for others in [baseline, strict] {
+        assert_eq!(others.allow, restricted.allow);
+        assert_eq!(others.refuse, restricted.refuse);
+    }
+    let rules = restricted;
+    for key in [
+        "portcullis.dev/require-tags",
+        "io.kubernetes.cri.sandbox-id",
+        "io.containerd.runc.v2.group",
+        "io.container.manager",
+        "nerdctl/namespace",
+    ] {
+        assert!(rules.allows(key) && rules.refusing(key).is_none(), "{key}");
+    }
+    for key in [
+        "portcullis.dev",
+        "io.kubernetes.cri-o.userns-mode",
+        "io.containerd.runc.v2.groups",
+        "io.container.manager.x",
+        "nerdctl",
+        "",
+    ] {
+        assert!(!rules.allows(key), "{key}");
+    }
 }

@@ -106,6 +106,17 @@ fn device() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Annotations that are kept, that nobody knows, and one that steers a runtime.
+const ANNOTATIONS: [&str; 7] = [
+    "portcullis.dev/profile",
+    "io.kubernetes.cri.sandbox-id",
+    "nerdctl/namespace",
+    "nerdctl",
+    "run.oci",
+    "example.com/a",
+    "run.oci.handler",
+];
+
 fn config() -> impl Strategy<Value = Value> {
     let process = (
         capabilities(),
@@ -118,6 +129,7 @@ fn config() -> impl Strategy<Value = Value> {
         seccomp(),
         proptest::collection::vec(device(), 0..4),
         subsequence(vec!["/proc/kcore", "/proc/own", "/sys/firmware"], 0..=3),
+        subsequence(ANNOTATIONS.to_vec(), 0..=2),
     );
     let numbers = (
         proptest::option::of(-1..40_000_i64),
@@ -125,7 +137,7 @@ fn config() -> impl Strategy<Value = Value> {
     );
     (process, lists, numbers).prop_map(|(process, lists, numbers)| {
         let (capabilities, uid, privileges, score) = process;
-        let (mounts, seccomp, devices, masked) = lists;
+        let (mounts, seccomp, devices, masked, annotations) = lists;
         let (pids, nofile) = numbers;
         edited(CTR, |config| {
             config["process"]["capabilities"] = capabilities;
@@ -142,6 +154,9 @@ fn config() -> impl Strategy<Value = Value> {
             config["linux"]["resources"]["pids"] =
                 pids.map_or(Value::Null, |limit| json!({"limit": limit}));
             config["linux"]["maskedPaths"] = json!(masked);
+            for key in annotations {
+                config["annotations"][key] = json!("x");
+            }
         })
     })
 }
@@ -177,6 +192,14 @@ fn assert_takes_away(before: &OciConfig, after: &OciConfig) {
         };
         let kept = paths(new);
         assert!(paths(old).iter().all(|path| kept.contains(path)), "{list}");
+    }
+    let annotations = |map: &Map| {
+        let annotations = map.get("annotations").and_then(Value::as_object);
+        annotations.cloned().unwrap_or_default()
+    };
+    let (asked, left) = (annotations(old), annotations(new));
+    for (index, key) in ANNOTATIONS.into_iter().enumerate() {
+        assert_eq!(left.get(key), asked.get(key).filter(|_| index < 3), "{key}");
     }
     let mounts = |map: &Map| map["mounts"].as_array().unwrap().clone();
     let mut kept = mounts(new);

@@ -345,6 +345,60 @@ fn parameters_of_the_pod_security_standards_pass() {
 }
 
 #[test]
+fn annotations_that_nobody_knows_are_taken_out_and_named() {
+    for name in [BASELINE, RESTRICTED] {
+        let config = edited(CTR, |config| {
+            config["annotations"] = json!({
+                "portcullis.dev/require-tags": "pool=pci",
+                "example.com/b": "secret",
+                "run.oci": "handler",
+                "RUN.OCI.handler": "wasm",
+            });
+        });
+        let hardened = hardened(&config, &profile(name));
+        let kept = json!({"portcullis.dev/require-tags": "pool=pci"});
+        assert_eq!(tree(&hardened)["annotations"], kept);
+        let of_rule = |it: &&Change| it.rule == Some(Rule::Annotations);
+        let changes: Vec<&Change> = hardened.changes.iter().filter(of_rule).collect();
+        let [change] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        let names = json!(["'RUN.OCI.handler'", "'example.com/b'", "'run.oci'"]);
+        assert_eq!(
+            (change.pointer.as_str(), &change.from),
+            ("/annotations", &names)
+        );
+    }
+    let many = edited(CTR, |config| {
+        for number in 0..20 {
+            config["annotations"][format!("a{number}")] = json!("x");
+        }
+    });
+    let hardened = hardened(&many, &profile(RESTRICTED));
+    assert_eq!(tree(&hardened)["annotations"], json!({}));
+    let change = hardened
+        .changes
+        .iter()
+        .find(|it| it.pointer == "/annotations");
+    let named = change.and_then(|it| it.from.as_array()).unwrap();
+    assert_eq!((named.len(), &named[16]), (17, &json!("4 more")));
+}
+
+#[test]
+fn what_runtimes_callers_find_their_containers_by_is_kept() {
+    for text in [CRI, CTR] {
+        for name in [BASELINE, RESTRICTED] {
+            let config = edited(text, |_| {});
+            let hardened = hardened(&config, &profile(name));
+            assert_eq!(
+                tree(&hardened).get("annotations"),
+                config.get("annotations")
+            );
+        }
+    }
+}
+
+#[test]
 fn the_runtime() {
     for key in [
         "run.oci.seccomp_bpf_data",
