@@ -11,7 +11,9 @@ use portcullis_attestation::trust::TrustTier;
 use portcullis_client::method::{LaunchCounts, VerdictSummary};
 use portcullis_config::paths;
 
+use crate::exceptions::Exceptions;
 use crate::node::VERSION;
+use crate::tally::Tally;
 use crate::{atomic_file, log};
 
 /// Every status that a verdict can have.
@@ -39,6 +41,10 @@ pub(crate) struct Metrics {
     pub(crate) is_quarantined: bool,
     /// Whether an earlier failure stands.
     pub(crate) has_latched: bool,
+    /// The relaxations of the settings.
+    pub(crate) exceptions: Exceptions,
+    /// What was used of them, and what rules in audit found.
+    pub(crate) tally: Tally,
 }
 
 /// The file, and what it shows.
@@ -119,7 +125,43 @@ impl Metrics {
             &expiry,
         );
         self.write_numbers(&mut text);
+        self.write_exceptions(&mut text);
         text
+    }
+
+    /// What of the node's policy is not enforced, and how often that mattered.
+    fn write_exceptions(&self, text: &mut String) {
+        family(
+            text,
+            "relaxations",
+            "gauge",
+            "Relaxations in the settings of the node by whether they still hold.",
+            &[
+                ("state=\"active\"", self.exceptions.active),
+                ("state=\"expired\"", self.exceptions.expired),
+            ],
+        );
+        let labelled = |label: &str, value: &str| format!("{label}=\"{value}\"");
+        let relaxed = self.tally.relaxed.iter();
+        let relaxed: Vec<_> = relaxed
+            .map(|(name, count)| (labelled("name", name), *count))
+            .collect();
+        counter(
+            text,
+            "relaxed_launches_total",
+            "Containers that went ahead with a relaxation since the agent started.",
+            &relaxed,
+        );
+        let audited = self.tally.audited.iter();
+        let audited: Vec<_> = audited
+            .map(|(rule, count)| (labelled("rule", rule), *count))
+            .collect();
+        counter(
+            text,
+            "audited_findings_total",
+            "Findings of rules in audit since the agent started.",
+            &audited,
+        );
     }
 
     /// The metrics of one sample each.
@@ -168,6 +210,15 @@ impl Metrics {
     }
 }
 
+/// A counter whose labels were made for it.
+fn counter(text: &mut String, name: &str, help: &str, samples: &[(String, u64)]) {
+    let samples: Vec<(&str, u64)> = samples
+        .iter()
+        .map(|(label, value)| (label.as_str(), *value))
+        .collect();
+    family(text, name, "counter", help, &samples);
+}
+
 /// One metric and its samples, each with its label.
 fn family(text: &mut String, name: &str, kind: &str, help: &str, samples: &[(&str, u64)]) {
     let mut lines = format!("# HELP portcullis_{name} {help}\n# TYPE portcullis_{name} {kind}\n");
@@ -206,6 +257,14 @@ mod tests {
             ledger_sequence: 99,
             is_quarantined: false,
             has_latched: true,
+            exceptions: Exceptions {
+                active: 5,
+                expired: 6,
+            },
+            tally: Tally {
+                relaxed: [("tmp-exec".to_owned(), 8)].into(),
+                audited: [("non-root", 12), ("seccomp", 13)].into(),
+            },
         }
     }
 
@@ -236,7 +295,7 @@ mod tests {
             value.parse::<u64>().expect("a number");
             samples += 1;
         }
-        assert_eq!(samples, 14);
+        assert_eq!(samples, 19);
     }
 
     #[test]
@@ -254,6 +313,11 @@ mod tests {
             "portcullis_ledger_sequence 99",
             "portcullis_quarantined 0",
             "portcullis_failure_latched 1",
+            "portcullis_relaxations{state=\"active\"} 5",
+            "portcullis_relaxations{state=\"expired\"} 6",
+            "portcullis_relaxed_launches_total{name=\"tmp-exec\"} 8",
+            "portcullis_audited_findings_total{rule=\"non-root\"} 12",
+            "portcullis_audited_findings_total{rule=\"seccomp\"} 13",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }

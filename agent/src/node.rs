@@ -18,10 +18,12 @@ use serde_json::{Map, Value, json};
 use crate::boot_fuse::BootFuse;
 use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
+use crate::exceptions::Exceptions;
 use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
+use crate::tally::Tally;
 use crate::tpm_queue::TpmQueue;
 use crate::{anchoring, atomic_file, boot, log};
 
@@ -77,6 +79,7 @@ pub(crate) struct Published {
     /// How many attestations ended without a verdict, since the agent started.
     pub(crate) attestation_failures: u64,
     launches: LaunchCounts,
+    tally: Tally,
 }
 
 /// A verdict and what the agent itself reads in it.
@@ -202,7 +205,7 @@ impl Node {
     }
 
     /// The figures of the metrics file.
-    pub(crate) fn metrics(&self) -> Metrics {
+    pub(crate) fn metrics(&self, exceptions: Exceptions) -> Metrics {
         let ledger_sequence = self.ledger().as_ref().map_or(0, Ledger::sequence);
         let published = self.published();
         Metrics {
@@ -213,6 +216,8 @@ impl Node {
             ledger_sequence,
             is_quarantined: published.quarantine.is_some(),
             has_latched: published.standing.summary().is_some(),
+            exceptions,
+            tally: published.tally.clone(),
         }
     }
 
@@ -247,7 +252,7 @@ impl Node {
                     },
                 }),
         }?;
-        self.published().count(record.decision);
+        self.published().count(&record);
         Ok(sequence)
     }
 
@@ -414,6 +419,7 @@ impl Published {
             drift_events: 0,
             attestation_failures: 0,
             launches: LaunchCounts::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -442,9 +448,10 @@ impl Published {
             .collect()
     }
 
-    fn count(&mut self, decision: Outcome) {
+    fn count(&mut self, record: &LaunchRecord) {
+        self.tally.count(record);
         let counts = &mut self.launches;
-        let count = match decision {
+        let count = match record.decision {
             Outcome::Permitted => &mut counts.permitted,
             Outcome::Refused | Outcome::WouldRefuse => &mut counts.refused,
             Outcome::Undecided | Outcome::Fault => &mut counts.undecided,

@@ -18,6 +18,7 @@ use portcullis_config::{Config, paths};
 use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 
 use crate::confinement::{self, Confinement, ConfinementError, Device};
+use crate::exceptions::Settings;
 use crate::metrics::MetricsFile;
 use crate::node::Node;
 use crate::notifier::{self, Notifier};
@@ -30,6 +31,8 @@ use crate::{boot, connection, log, metrics, notify};
 const CLIENT_LIMIT: usize = 512;
 /// Stack of a client's thread: a call is parsed without deep recursion.
 const CLIENT_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a thread that reads settings, whose tables are within each other.
+const SETTINGS_STACK_BYTES: usize = 1024 * 1024;
 /// Stack of the TPM's thread: the codec keeps whole frames on it, and the TPM software stack too.
 const TPM_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// How long readiness waits for the first attestation.
@@ -177,11 +180,12 @@ fn start_tpm(
 fn start_syncing(node: &Arc<Node>) -> Result<(SyncSender<()>, JoinHandle<()>), ServerError> {
     let (running, ended) = sync_channel::<()>(0);
     let node = Arc::clone(node);
-    let thread = spawn("ledger", CLIENT_STACK_BYTES, move || {
+    let thread = spawn("ledger", SETTINGS_STACK_BYTES, move || {
         let mut synced = Some(0);
+        let mut settings = Settings::new(node.config.clone());
         let mut metrics = MetricsFile::default();
         while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let figures = node.metrics();
+            let figures = node.metrics(settings.exceptions(boot::unix_s()));
             if synced.is_some_and(|synced| synced != figures.ledger_sequence) {
                 synced = node.sync_ledger().then_some(figures.ledger_sequence);
             }

@@ -27,8 +27,8 @@ pub use config::{
 };
 pub use demands::Demands;
 pub use load::{
-    ReferenceFile, load, load_from, parse, reference_values, reference_values_from, trusted_keys,
-    trusted_keys_from,
+    ReferenceFile, load, load_as, load_from, parse, reference_values, reference_values_from,
+    trusted_keys, trusted_keys_from,
 };
 pub use pattern::Pattern;
 pub use profile::{profile, profile_from};

@@ -44,6 +44,21 @@ pub fn load_from(root: &Root) -> Result<Config, Faults> {
     }
 }
 
+/// Reads the settings of this host, whose name is known: for a process that may not ask the kernel
+/// any more.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as(host_name: &str) -> Result<Config, Faults> {
+    let mut faults = Vec::new();
+    let files = files(&Root::host(), &mut faults);
+    let merged = merged(&files, &mut faults);
+    match Refusals::from_vec(faults) {
+        Some(faults) => Err(faults),
+        None => read::config(&merged, host_name),
+    }
+}
+
 /// Reads settings from text that was found at `path`, without any drop-in: to check a file before
 /// it is installed.
 ///

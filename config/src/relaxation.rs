@@ -31,7 +31,13 @@ pub struct Date {
 impl Relaxation {
     /// Whether the day `expires` is over at `unix_s`.
     pub fn is_expired(&self, unix_s: u64) -> bool {
-        unix_s / DAY_S > self.expires.days_since_1970()
+        self.days_left(unix_s).is_none()
+    }
+
+    /// Days after today on which it still holds: 0 on the last one, `None` if that is over at
+    /// `unix_s`.
+    pub fn days_left(&self, unix_s: u64) -> Option<u64> {
+        self.expires.days_since_1970().checked_sub(unix_s / DAY_S)
     }
 }
 
@@ -92,7 +98,7 @@ const fn days_of_month(year: u64, month: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Date, Relaxation};
+    use super::{DAY_S, Date, Relaxation};
 
     #[test]
     fn only_days_that_exist_are_read() {
@@ -133,5 +139,8 @@ mod tests {
         };
         assert!(!relaxation.is_expired(1_835_481_599));
         assert!(relaxation.is_expired(1_835_481_600));
+        assert_eq!(relaxation.days_left(1_835_481_599), Some(0));
+        assert_eq!(relaxation.days_left(1_835_481_599 - DAY_S), Some(1));
+        assert_eq!(relaxation.days_left(1_835_481_600), None);
     }
 }

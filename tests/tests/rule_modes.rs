@@ -1,10 +1,14 @@
 //! Rules that are enforced, audited and off, in node policy and in that of a namespace.
 
+use std::fs;
+
+use portcullis_config::paths;
 use portcullis_tests::containerd::{NAMESPACE, PORTCULLIS};
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::image::{BUSYBOX, BUSYBOX_ROOT as ROOT};
 use portcullis_tests::node::Node;
 use portcullis_tests::process::{Confinement, SCRIPT};
+use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::world::{Shape, World};
 use portcullis_tests::{in_world, needs};
 use serde_json::{Value, json};
@@ -211,6 +215,56 @@ fn annotations_are_an_allow_list(node: &Node) -> Outcome {
     Ok(())
 }
 
+/// What is not enforced can be seen on the node, and is counted.
+fn what_is_given_up_is_shown(node: &Node) -> Outcome {
+    let relaxation = |name: &str, expires: &str| {
+        let digest = "0".repeat(64);
+        format!(
+            "[[relaxation]]\nname = \"{name}\"\nnamespace = \"legacy\"\n\
+             image = \"sha256:{digest}\"\nexpires = \"{expires}\"\nreason = \"r\"\n"
+        )
+    };
+    let relaxations = [
+        relaxation("tmp-exec", "2100-01-01"),
+        relaxation("abi32", "2020-01-01"),
+    ];
+    set(
+        node,
+        &format!("non-root = \"audit\"\n{}", relaxations.concat()),
+    )?;
+    let before = metric("portcullis_audited_findings_total{rule=\"non-root\"}");
+    look(node, ROOT)?;
+    let shown = node.portcullis(&["status"])?.success()?;
+    for line in [
+        "not enforced: non-root (audit)",
+        "1 active, 1 expired",
+        "expired after 2020-01-01: r",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    for (series, expected) in [
+        (
+            "portcullis_audited_findings_total{rule=\"non-root\"}",
+            before + 1,
+        ),
+        ("portcullis_relaxations{state=\"active\"}", 1),
+        ("portcullis_relaxations{state=\"expired\"}", 1),
+    ] {
+        wait::until_true(&format!("{series} {expected}"), PATIENCE, || {
+            metric(series) == expected
+        })?;
+    }
+    Ok(())
+}
+
+/// The number that the agent shows for `series`; 0 if none.
+fn metric(series: &str) -> u64 {
+    let text = fs::read_to_string(paths::METRICS).unwrap_or_default();
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    found.unwrap_or(0)
+}
+
 /// A setting that cannot be kept stops everything.
 fn what_the_gate_rests_on_is_not_loosened(node: &Node) -> Outcome {
     set(node, "root-filesystem = \"off\"\n")?;
@@ -237,6 +291,7 @@ fn all(world: &World, runtime: &str) -> Outcome {
         a_namespace_only_tightens,
         execs_keep_the_modes_of_their_container,
         annotations_are_an_allow_list,
+        what_is_given_up_is_shown,
         what_the_gate_rests_on_is_not_loosened,
     ] {
         set(&node, "")?;

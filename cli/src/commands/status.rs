@@ -1,11 +1,15 @@
 //! `portcullis status`
 
+mod policy;
+
 use clap::Args;
 use portcullis_client::method::{
-    LedgerAnchor, NodeStatus, QuarantineSummary, Status, StatusReply, VerdictKeySummary,
+    LaunchCounts, LedgerAnchor, NodeStatus, QuarantineSummary, Status, StatusReply,
+    VerdictKeySummary,
 };
 use serde_json::{Value, json};
 
+use self::policy::Policy;
 use super::attest;
 use crate::agent;
 use crate::clock;
@@ -27,18 +31,21 @@ pub(crate) struct StatusArguments {}
 pub(crate) fn run(_arguments: &StatusArguments) -> Result<Report, Failure> {
     let StatusReply { status } = agent::call(&Status {}, agent::QUICK)?;
     let now = clock::now_unix_s();
+    let settings = portcullis_config::load();
+    let policy = Policy {
+        settings: &settings,
+        now_unix_s: now,
+    };
     let exit = exit(&status, now);
     let mut json = serde_json::to_value(&status).unwrap_or(Value::Null);
+    let text = describe(&status, &policy, now);
     if let Some(members) = json.as_object_mut() {
         members.insert("trusted".to_owned(), json!(exit == 0));
-        return Ok(Report {
-            text: describe(&status, now),
-            json,
-            exit,
-        });
+        members.insert("policy".to_owned(), policy.json());
+        return Ok(Report { text, json, exit });
     }
     Ok(Report {
-        text: describe(&status, now),
+        text,
         json,
         exit: EXIT_INTERNAL,
     })
@@ -53,7 +60,7 @@ fn exit(status: &NodeStatus, now: u64) -> u8 {
     }
 }
 
-fn describe(status: &NodeStatus, now: u64) -> String {
+fn describe(status: &NodeStatus, policy: &Policy<'_>, now: u64) -> String {
     let mut rows = Rows::default();
     rows.add("agent", plain(&status.version));
     if let Some(quarantine) = &status.quarantine {
@@ -115,24 +122,26 @@ fn describe(status: &NodeStatus, now: u64) -> String {
             "none"
         },
     );
-    let counts = status.launches;
-    rows.add(
-        "launches",
-        format!(
-            "{} permitted, {} refused, {} undecided since the agent started",
-            counts.permitted, counts.refused, counts.undecided
-        ),
-    );
+    policy.summarise(&mut rows);
+    rows.add("launches", launches(status.launches));
     rows.add("confinement", confinement(status));
     rows.add("ledger", format!("{} entries", status.ledger_sequence));
     if let Some(anchor) = &status.ledger_anchor {
         rows.add("ledger anchor", ledger_anchor(anchor, now));
     }
     format!(
-        "{}\n{}{}",
+        "{}\n{}{}{}",
         strong(&format!("Node {}", plain(&status.node_name))),
         rows.render(),
+        policy.list(),
         attest::findings(&status.findings)
+    )
+}
+
+fn launches(counts: LaunchCounts) -> String {
+    format!(
+        "{} permitted, {} refused, {} undecided since the agent started",
+        counts.permitted, counts.refused, counts.undecided
     )
 }
 
@@ -192,7 +201,7 @@ fn verdict(status: &NodeStatus, now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_client::method::{LaunchCounts, VerdictSummary};
+    use portcullis_client::method::VerdictSummary;
 
     use super::*;
 
@@ -233,7 +242,11 @@ mod tests {
     }
 
     fn plain_text(status: &NodeStatus) -> String {
-        anstream::adapter::strip_str(&describe(status, 1240)).to_string()
+        let policy = Policy {
+            settings: &portcullis_config::parse("node.toml", "", "w7"),
+            now_unix_s: 1240,
+        };
+        anstream::adapter::strip_str(&describe(status, &policy, 1240)).to_string()
     }
 
     #[test]
@@ -291,8 +304,7 @@ mod tests {
 
     #[test]
     fn shows_ages_and_not_only_instants() {
-        let text = describe(&status(Some(("affirming", 1600))), 1240);
-        let text = anstream::adapter::strip_str(&text).to_string();
+        let text = plain_text(&status(Some(("affirming", 1600))));
         assert!(text.contains("1970-01-01T00:16:40Z (4 min ago)"), "{text}");
         assert!(text.contains("1970-01-01T00:26:40Z (in 6 min)"), "{text}");
         assert!(text.contains("attests next  in 1 min"), "{text}");
