@@ -21,14 +21,21 @@ mod documents;
 mod event_log;
 mod failure;
 mod files;
+mod findings;
 mod isecl;
 mod ledger_files;
 mod manifest;
 mod paint;
+mod remedy;
 mod report;
+mod table;
 mod tag_audit;
 mod tag_file;
+mod tree;
+mod trial;
 mod validity;
+mod workload;
+mod yaml;
 
 use std::process::ExitCode;
 

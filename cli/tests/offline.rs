@@ -472,11 +472,20 @@ fn a_file_that_is_no_tag_never_reaches_the_agent() {
 fn explains_every_code_it_lists() {
     let directory = tempfile::tempdir().unwrap();
     let listed = json_of(directory.path(), &["explain", "--list"]);
-    let listed = listed.as_array().unwrap();
-    assert_eq!(listed.len(), portcullis_gate::Code::ALL.len());
-    for entry in listed {
+    let codes = listed["codes"].as_array().unwrap();
+    assert_eq!(codes.len(), portcullis_gate::Code::ALL.len());
+    for entry in codes {
         let code = entry["code"].as_str().unwrap();
         assert_eq!(json_of(directory.path(), &["explain", code]), *entry);
+    }
+    let rules = listed["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), portcullis_gate::Rule::ALL.len());
+    for entry in rules {
+        let rule = entry["rule"].as_str().unwrap();
+        let explained = json_of(directory.path(), &["explain", rule]);
+        for key in ["rule", "title", "references", "fields", "advice"] {
+            assert_eq!(explained[key], entry[key], "{rule}");
+        }
     }
 }
 
@@ -487,7 +496,7 @@ fn suggests_what_may_have_been_meant() {
         directory.path(),
         &["explain", "pcr-dirft"],
         64,
-        "portcullis: cannot explain 'pcr-dirft': there is no such code; did you mean 'pcr-drift'?",
+        "portcullis: cannot explain 'pcr-dirft': there is no such code or rule; did you mean 'pcr-drift'?",
     );
     let ran = run(directory.path(), &["refrence", "sign"]);
     assert_eq!(ran.exit, 64);
@@ -528,7 +537,8 @@ fn help_and_version_end_with_0_and_wrong_usage_with_64() {
 fn a_failure_is_json_too_when_json_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let ran = run(directory.path(), &["explain", "zzzz", "--output", "json"]);
-    let line = "portcullis: cannot explain 'zzzz': expected eight hexadecimal digits or a code";
+    let line =
+        "portcullis: cannot explain 'zzzz': expected eight hexadecimal digits, a code or a rule";
     assert_eq!((ran.exit, ran.err.trim_end()), (64, line));
     assert_eq!(
         serde_json::from_str::<Value>(&ran.out).unwrap(),

@@ -1,39 +1,45 @@
 //! `portcullis explain`
 
+mod remedy;
+
 use clap::Args;
 use portcullis_client::method::Explain;
-use portcullis_gate::{Code, RecordId};
+use portcullis_gate::{Code, RecordId, Rule};
 use serde_json::{Map, Value, json};
 
 use crate::agent;
 use crate::failure::Failure;
+use crate::findings::{references_json, references_text};
 use crate::paint::{Rows, bad, caution, good, plain, strong};
+use crate::remedy::advice;
 use crate::report::Report;
 
 /// Two names at least this alike are taken for the same with a typing error.
 const ALIKE: f64 = 0.8;
 
-/// Explain a refusal: by its reference, what happened; by its code, what it means.
+/// Explain a refusal: by its reference, what happened and what would have passed; by its code or
+/// rule, what it means.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portcullis explain 8d21c0aa
   portcullis explain pcr-drift
+  portcullis explain mount-sources
   portcullis explain --list")]
 pub(crate) struct ExplainArguments {
-    /// The eight digits after 'ref=', or a code.
-    #[arg(value_name = "REF|CODE", required_unless_present = "list")]
+    /// The eight digits after 'ref=', a code, or the id of a rule.
+    #[arg(value_name = "REF|CODE|RULE", required_unless_present = "list")]
     what: Option<String>,
-    /// List all codes.
+    /// List all codes and rules.
     #[arg(long, conflicts_with = "what")]
     list: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
-    #[error("cannot explain '{}': expected eight hexadecimal digits or a code", what.escape_debug())]
+    #[error("cannot explain '{}': expected eight hexadecimal digits, a code or a rule", what.escape_debug())]
     Unknown { what: String },
-    #[error("cannot explain '{}': there is no such code; did you mean '{alike}'?", what.escape_debug())]
+    #[error("cannot explain '{}': there is no such code or rule; did you mean '{alike}'?", what.escape_debug())]
     Misspelt { what: String, alike: &'static str },
 }
 
@@ -43,6 +49,9 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Report, Failure> {
     };
     if let Some(code) = Code::from_name(what) {
         return Ok(meaning(code));
+    }
+    if let Some(rule) = Rule::from_id(what) {
+        return Ok(of_rule(rule));
     }
     if RecordId::parse(what).is_none() {
         let what = what.clone();
@@ -57,24 +66,72 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Report, Failure> {
         },
         agent::QUICK,
     )?;
-    Ok(Report::done(
-        describe(&reply.record),
-        Value::Object(reply.record),
-    ))
+    let remedies = remedy::of_record(&reply.record);
+    let mut record = reply.record;
+    let text = format!("{}{}", describe(&record), remedies.text());
+    record.insert("remedies".to_owned(), remedies.to_json());
+    Ok(Report::done(text, Value::Object(record)))
 }
 
 fn list() -> Report {
-    let mut rows = Rows::default();
+    let mut codes = Rows::default();
     for code in Code::ALL {
-        rows.add(
+        codes.add(
             code.as_str(),
             format!("{}: {}", code.kind(), code.meaning()),
         );
     }
-    Report::done(
-        rows.render(),
-        Code::ALL.iter().map(|code| code_json(*code)).collect(),
-    )
+    let mut rules = Rows::default();
+    for rule in Rule::ALL {
+        rules.add(rule.id(), rule.title());
+    }
+    let text = format!(
+        "{}\n{}\n{}\n{}",
+        strong("Codes"),
+        codes.render(),
+        strong("Rules"),
+        rules.render()
+    );
+    let json = json!({
+        "codes": Code::ALL.iter().map(|code| code_json(*code)).collect::<Vec<_>>(),
+        "rules": Rule::ALL.iter().map(|rule| rule_json(*rule)).collect::<Vec<_>>(),
+    });
+    Report::done(text, json)
+}
+
+/// What is wanted, who asks for it, what can be done, and what node policy makes of it.
+fn of_rule(rule: Rule) -> Report {
+    let mut rows = Rows::default();
+    rows.add("wants", rule.title());
+    rows.add("asked for by", references_text(rule));
+    if let Some(advice) = advice::of(rule) {
+        if !advice.fields.is_empty() {
+            rows.add("fields of a pod", advice.fields);
+        }
+        rows.add("do", advice.text);
+    }
+    let policy = remedy::policy(rule);
+    for (name, value) in &policy.rows {
+        rows.add(name, value.as_str());
+    }
+    let mut json = rule_json(rule);
+    if let Some(map) = json.as_object_mut() {
+        map.insert("profiles".to_owned(), policy.profiles);
+        map.insert("mode".to_owned(), policy.mode);
+    }
+    let text = format!("rule [{}]\n{}", strong(rule.id()), rows.render());
+    Report::done(text, json)
+}
+
+fn rule_json(rule: Rule) -> Value {
+    let advice = advice::of(rule);
+    json!({
+        "rule": rule.id(),
+        "title": rule.title(),
+        "references": references_json(rule),
+        "fields": advice.map(|it| it.fields),
+        "advice": advice.map(|it| it.text),
+    })
 }
 
 fn meaning(code: Code) -> Report {
@@ -104,9 +161,10 @@ fn code_json(code: Code) -> Value {
 }
 
 fn alike(what: &str) -> Option<&'static str> {
-    Code::ALL
-        .iter()
-        .map(|code| (strsim::jaro_winkler(what, code.as_str()), code.as_str()))
+    let codes = Code::ALL.iter().map(|code| code.as_str());
+    codes
+        .chain(Rule::ALL.iter().map(|rule| rule.id()))
+        .map(|name| (strsim::jaro_winkler(what, name), name))
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, name)| name)
@@ -194,8 +252,23 @@ fn describe_refusal(refusal: &Value) -> String {
     for name in ["subject", "expected", "found", "remedy", "spec"] {
         rows.add(name, value_text(refusal.get(name)));
     }
-    if let Some(rule) = refusal.get("rule") {
-        rows.add("rule", value_text(Some(rule)));
+    let name = value_text(refusal.get("rule"));
+    let rule = Rule::from_id(&name);
+    if rule.is_none() && !name.is_empty() {
+        rows.add("rule", name);
+    }
+    if let Some(rule) = rule {
+        rows.add("rule", format!("{rule}: {}", rule.title()));
+        rows.add("asked for by", references_text(rule));
+        if let Some(advice) = advice::of(rule) {
+            let fields = advice.fields;
+            let of = if fields.is_empty() {
+                String::new()
+            } else {
+                format!(" ({fields})")
+            };
+            rows.add("in a workload", format!("{}{of}", advice.text));
+        }
     }
     format!(
         "\n{} [{}]\n{}",
@@ -322,8 +395,11 @@ mod tests {
             },
         });
         let text = uncoloured(&describe(record.as_object().unwrap()));
-        let expected = "  rule      non-root\n\n\
-                        Changed by hardening:\n  /a: nothing -> 1 (why; pids-limit)\n\n\
+        assert!(
+            text.contains("  rule           non-root: no process runs as uid 0 of the host\n"),
+            "{text}"
+        );
+        let expected = "\nChanged by hardening:\n  /a: nothing -> 1 (why; pids-limit)\n\n\
                         Rules in audit, of which nothing was done:\n\
                         \x20 sysctls: [sysctl-denied] s: expected e, found f\n\
                         \x20 rlimits: /b: 1 -> nothing (so)\n";

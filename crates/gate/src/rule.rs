@@ -13,6 +13,8 @@ pub struct References {
     pub pss: &'static str,
     /// Recommendations of the CIS Docker Benchmark 1.6; empty if it has none.
     pub cis_docker: &'static str,
+    /// Recommendations of the CIS Kubernetes Benchmark 1.12; empty if it has none.
+    pub cis_kubernetes: &'static str,
 }
 
 /// Everything about a rule that never varies.
@@ -23,7 +25,8 @@ struct Entry {
 }
 
 macro_rules! rules {
-    ($($variant:ident $id:literal $sp:literal $pss:literal $cis:literal, $title:literal;)+) => {
+    ($($variant:ident $id:literal $sp:literal $pss:literal $docker:literal $kubernetes:literal,
+        $title:literal;)+) => {
         /// A rule about workloads. Ids are kebab-case nouns for what is ruled, and are never
         /// renamed: node policies and records name them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +47,12 @@ macro_rules! rules {
                     $(Self::$variant => Entry {
                         id: $id,
                         title: $title,
-                        references: References { sp800_190: $sp, pss: $pss, cis_docker: $cis },
+                        references: References {
+                            sp800_190: $sp,
+                            pss: $pss,
+                            cis_docker: $docker,
+                            cis_kubernetes: $kubernetes,
+                        },
                     },)+
                 }
             }
@@ -54,83 +62,83 @@ macro_rules! rules {
 
 rules! {
     // The process.
-    Privileged "privileged" "4.4.3" "Privileged Containers" "5.5",
+    Privileged "privileged" "4.4.3" "Privileged Containers" "5.5" "5.2.2",
         "no container has all capabilities or every device";
-    NoNewPrivileges "no-new-privileges" "4.4.3" "Privilege Escalation" "5.26",
+    NoNewPrivileges "no-new-privileges" "4.4.3" "Privilege Escalation" "5.26" "5.2.6",
         "a setuid file gives no rights";
-    NonRoot "non-root" "4.1.2" "Running as Non-root" "4.1",
+    NonRoot "non-root" "4.1.2" "Running as Non-root, Running as Non-root user" "4.1" "5.2.7",
         "no process runs as uid 0 of the host";
-    Capabilities "capabilities" "4.4.3" "Capabilities" "5.4",
+    Capabilities "capabilities" "4.4.3" "Capabilities" "5.4" "5.2.8, 5.2.9",
         "a process has the capabilities of its profile";
-    Rlimits "rlimits" "4.1.4" "" "5.19",
+    Rlimits "rlimits" "4.1.4" "" "5.19" "",
         "no core files, and a limit of open files";
-    Scheduling "scheduling" "4.4.3" "" "",
+    Scheduling "scheduling" "4.4.3" "" "" "",
         "no real-time class and no place before others";
-    Terminal "terminal" "4.4.3" "" "",
+    Terminal "terminal" "4.4.3" "" "" "",
         "no terminal into which a program could type";
-    OomScore "oom-score" "4.4.3" "" "",
+    OomScore "oom-score" "4.4.3" "" "" "",
         "the OOM killer takes a container before the host's services";
-    WorkingDirectory "working-directory" "4.4.1" "" "",
+    WorkingDirectory "working-directory" "4.4.1" "" "" "",
         "the working directory is absolute and not in /proc";
-    LsmLabels "lsm-labels" "4.4.3" "AppArmor, SELinux" "5.2, 5.3",
+    LsmLabels "lsm-labels" "4.4.3" "AppArmor, SELinux" "5.2, 5.3" "",
         "AppArmor and SELinux confine the process";
 
     // Its view of the host.
-    RootFilesystem "root-filesystem" "4.5.5" "" "",
+    RootFilesystem "root-filesystem" "4.5.5" "" "" "",
         "the root filesystem is the bundle's own";
-    ReadOnlyRoot "read-only-root" "4.4.4" "" "5.13",
+    ReadOnlyRoot "read-only-root" "4.4.4" "" "5.13" "",
         "the root filesystem is read-only";
-    HostNamespaces "host-namespaces" "4.4.3" "Host Namespaces" "5.10, 5.16, 5.17, 5.21",
+    HostNamespaces "host-namespaces" "4.4.3" "Host Namespaces" "5.10, 5.16, 5.17, 5.21" "5.2.3, 5.2.4, 5.2.5",
         "no namespace is the host's";
-    UserNamespace "user-namespace" "4.4.3" "" "5.31",
+    UserNamespace "user-namespace" "4.4.3" "" "5.31" "",
         "ids of a user namespace are none of the host's";
-    MountTypes "mount-types" "4.4.3" "/proc Mount Type" "",
+    MountTypes "mount-types" "4.4.3" "" "" "",
         "filesystems are of a type, and at a place, of the profile";
-    MountSources "mount-sources" "4.5.5" "HostPath Volumes" "5.6, 5.32",
+    MountSources "mount-sources" "4.5.5" "HostPath Volumes, Volume Types" "5.6, 5.32" "5.2.11",
         "nothing of the host is mounted but volumes and what the node allows";
-    MountOptions "mount-options" "4.5.5" "" "",
+    MountOptions "mount-options" "4.5.5" "" "" "",
         "a mount brings no setuid files, devices or programs that nobody needs";
-    MountPropagation "mount-propagation" "4.5.5" "" "5.20",
+    MountPropagation "mount-propagation" "4.5.5" "" "5.20" "",
         "no mount of a container shows on the host";
-    Devices "devices" "4.4.3" "" "5.18",
+    Devices "devices" "4.4.3" "" "5.18" "",
         "a container has the devices of its profile";
-    MaskedPaths "masked-paths" "4.4.3" "/proc Mount Type" "",
+    MaskedPaths "masked-paths" "4.4.3" "/proc Mount Type" "" "",
         "files that show the host, its kernel or its hardware are masked";
-    ReadOnlyPaths "read-only-paths" "4.4.3" "/proc Mount Type" "",
+    ReadOnlyPaths "read-only-paths" "4.4.3" "/proc Mount Type" "" "",
         "files that change the host are read-only";
-    Sysctls "sysctls" "4.4.3" "Sysctls" "",
+    Sysctls "sysctls" "4.4.3" "Sysctls" "" "",
         "kernel parameters are those that concern the container alone";
-    HostSettings "host-settings" "4.4.3" "" "",
+    HostSettings "host-settings" "4.4.3" "" "" "",
         "no network device, clock, cache or personality of the host";
-    Seccomp "seccomp" "4.4.3" "Seccomp" "5.22",
+    Seccomp "seccomp" "4.4.3" "Seccomp" "5.22" "5.6.2",
         "a process makes the system calls of its profile";
 
     // Its share of the host.
-    PidsLimit "pids-limit" "4.4.3" "" "5.29",
+    PidsLimit "pids-limit" "4.4.3" "" "5.29" "",
         "the number of processes is limited";
-    MemoryLimit "memory-limit" "4.4.3" "" "5.11",
+    MemoryLimit "memory-limit" "4.4.3" "" "5.11" "",
         "memory is limited";
-    CpuLimit "cpu-limit" "4.4.3" "" "5.12",
+    CpuLimit "cpu-limit" "4.4.3" "" "5.12" "",
         "processor time is shared out or limited";
-    CgroupSettings "cgroup-settings" "4.4.3" "" "5.25",
+    CgroupSettings "cgroup-settings" "4.4.3" "" "5.25" "",
         "the control group has only settings of the profile";
 
     // What steers the runtime.
-    Hooks "hooks" "4.4.3" "" "",
+    Hooks "hooks" "4.4.3" "" "" "",
         "only hooks of the profile run";
-    Annotations "annotations" "4.4.3" "" "",
+    Annotations "annotations" "4.4.3" "" "" "",
         "no annotation changes how the runtime works";
 
     // Where it comes from, and what it may run beside and on.
-    ImageDigest "image-digest" "4.2.2" "" "",
+    ImageDigest "image-digest" "4.2.2" "" "" "",
         "an image is named by its digest";
-    ImageRegistry "image-registry" "4.1.5" "" "",
+    ImageRegistry "image-registry" "4.1.5" "" "" "5.5.1",
         "an image comes from an approved registry";
-    Sensitivity "sensitivity" "4.3.4" "" "",
+    Sensitivity "sensitivity" "4.3.4" "" "" "",
         "workloads of different sensitivity share no host";
-    RuntimeVersion "runtime-version" "4.4.1" "" "",
+    RuntimeVersion "runtime-version" "4.4.1" "" "" "",
         "the OCI runtime is not older than the node policy wants";
-    KernelVersion "kernel-version" "4.5.3" "" "",
+    KernelVersion "kernel-version" "4.5.3" "" "" "",
         "the kernel is not older than the node policy wants";
 }
 

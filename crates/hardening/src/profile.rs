@@ -5,6 +5,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 
+use portcullis_gate::Rule;
 use portcullis_json::Limits;
 use serde::Deserialize;
 
@@ -147,6 +148,13 @@ impl Profile {
         self.rules
             .relaxation
             .iter()
+            .map(|(name, it)| (name.as_str(), it.summary.as_str()))
+    }
+
+    /// The relaxations that loosen `rule`, each with what it gives up.
+    pub fn relaxations_of(&self, rule: Rule) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.rules.relaxation.iter();
+        all.filter(move |(_, it)| it.concerns(rule))
             .map(|(name, it)| (name.as_str(), it.summary.as_str()))
     }
 

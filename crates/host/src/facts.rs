@@ -20,6 +20,7 @@ use mount_source::Judge;
 pub(crate) use inode::Place;
 pub(crate) use user_namespace::maps_of;
 
+pub use mount_source::foreseen_source;
 pub use user_namespace::{joined_user_namespace, user_namespace_maps};
 
 /// What node policy and the runtime caller's own settings say about paths of the host.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use portcullis_gate::Rule;
 use serde::Deserialize;
 
 use crate::capability::CapabilitySet;
@@ -314,6 +315,18 @@ impl TryFrom<String> for DeviceRule {
             minor,
             access: access.to_owned(),
         })
+    }
+}
+
+impl Relaxation {
+    /// True if it gives up something of what `rule` asks for.
+    pub(crate) const fn concerns(&self, rule: Rule) -> bool {
+        match rule {
+            Rule::Capabilities => !self.capabilities.is_empty(),
+            Rule::Seccomp => !self.syscalls.is_empty() || !self.architectures.is_empty(),
+            Rule::MountOptions | Rule::ReadOnlyRoot => self.tmpfs_exec,
+            _ => false,
+        }
     }
 }
 

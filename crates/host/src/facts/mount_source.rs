@@ -275,6 +275,27 @@ impl Judge {
     }
 }
 
+/// What `source` will be once the kubelet or containerd has made it: told by its words alone, for a
+/// pod that is not there yet. `None` if it lies beneath neither of their directories.
+#[must_use]
+pub fn foreseen_source(source: &Path, policy: &FactsPolicy) -> Option<MountSource> {
+    let names = |directory: &Path| -> Option<Vec<String>> {
+        let beneath = source.strip_prefix(directory).ok()?;
+        let name = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+        Some(beneath.iter().map(name).collect())
+    };
+    let (found, what) = match names(&policy.kubelet) {
+        Some(names) => (of_kubelet(&names), "kubelet"),
+        None => {
+            let names = policy.containerd.iter().find_map(|it| names(it))?;
+            (of_containerd(&names), "containerd")
+        }
+    };
+    Some(found.unwrap_or_else(|| MountSource::Denied {
+        what: what.to_owned(),
+    }))
+}
+
 /// The last `depth` names of the path of `place`.
 fn names_beneath(place: &Place, depth: usize) -> Result<Vec<String>, HostError> {
     let path = place.canonical_path()?;
