@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use portcullis_attestation::verdict::TagPin;
 use portcullis_client::AgentError;
 use portcullis_client::method::Finding;
 use portcullis_gate::{Code, Refusal};
@@ -113,15 +114,25 @@ impl TpmThread {
         }
         self.watch.looked(Instant::now());
         let config = &self.node.config;
-        let Some(verdict) = self.node.published().verdict.clone() else {
-            return false;
+        let (verdict, is_tag_refused) = {
+            let published = self.node.published();
+            let Some(verdict) = published.verdict.clone() else {
+                return false;
+            };
+            let is_refused = is_tag_refused(verdict.host.tag.as_ref(), &published.findings);
+            (verdict, is_refused)
         };
         let deadline = Deadline::within(config.snapshot_deadline);
-        let live = self
+        let mut live = self
             .tpm
             .read(config.agent.pcrs, &deadline)
             .map_err(|error| tpm_answer(&error))
             .and_then(live_state);
+        if let Ok(live) = &mut live
+            && is_tag_refused
+        {
+            live.tag = None;
+        }
         let mut found: Vec<Finding> = match &live {
             Ok(live) => portcullis_gate::drift(&config.node_name, &verdict.host, live)
                 .into_iter()
@@ -201,6 +212,14 @@ impl TpmThread {
     }
 }
 
+/// Whether the attestation itself has found fault with the asset tag, so that its verdict pins none.
+/// That the slot is there all the same is no drift then: launches are refused for it, and a tag that
+/// has merely expired must not have containers stopped that run.
+fn is_tag_refused(pin: Option<&TagPin>, findings: &[Finding]) -> bool {
+    let about_tag = |finding: &Finding| finding.code.starts_with("asset-tag-");
+    pin.is_none() && findings.iter().any(about_tag)
+}
+
 /// The firmware's log has changed, which its PCRs need not show.
 fn other_log(node: &str) -> Finding {
     finding(Refusal::new(
@@ -222,6 +241,8 @@ fn finding(refusal: Refusal) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_attestation::tpm_name::TpmName;
+
     use super::*;
 
     fn found(value: &str) -> Vec<Finding> {
@@ -263,6 +284,28 @@ mod tests {
         watch.attested(2, None);
         assert!(!watch.is_other_log(2, None));
         assert!(watch.is_other_log(2, Some([1; 32])));
+    }
+
+    #[test]
+    fn a_tag_that_the_attestation_refused_is_known() {
+        let of = |code: &str| Finding {
+            code: code.to_owned(),
+            ..found("9c").remove(0)
+        };
+        let name = format!("000b{}", "5a".repeat(32));
+        let pin = TagPin {
+            nv_index: 0x01c1_0110,
+            nv_name: TpmName::parse(&name).unwrap(),
+            digest: [7; 48],
+            counter: 2,
+        };
+        for code in ["asset-tag-expired", "asset-tag-tampered"] {
+            assert!(is_tag_refused(None, &[of("pcr-drift"), of(code)]), "{code}");
+            assert!(!is_tag_refused(Some(&pin), &[of(code)]), "{code}");
+        }
+        // Nobody said a word about one that is there: it came after the attestation.
+        assert!(!is_tag_refused(None, &[]));
+        assert!(!is_tag_refused(None, &[of("vector-warning")]));
     }
 
     #[test]

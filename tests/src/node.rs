@@ -106,6 +106,20 @@ impl Node {
         run::to_end(Command::new("portcullis").args(arguments))
     }
 
+    /// Runs one of the TPM's tools, with the empty authorizations of root: `tpm2_nvundefine …`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn tpm_tool(&self, line: &[&str]) -> Outcome<Ran> {
+        let (program, arguments) = line
+            .split_first()
+            .ok_or_else(|| Failure::new("no tool is named"))?;
+        let mut tool = Command::new(program);
+        tool.args(arguments).env("TPM2TOOLS_TCTI", self.tpm.tcti());
+        run::to_end(&mut tool)
+    }
+
     /// Attests anew.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use asset_tag::authority::{
     self, COUNTER, OPERATOR, OWNER_WRITTEN, SLOT, contents, define, done, hand_out, issue_foreign,
-    issue_next, provision, store, tool, undefine, write,
+    issue_next, provision, store, undefine, write,
 };
 
 /// Attributes of a slot as the tag authority has it.
@@ -23,7 +23,7 @@ const ISECL: &str = "authwrite|authread|ownerread";
 
 /// Fails unless the TPM refuses with `code`.
 fn refused_by_tpm(node: &Node, line: &[&str], code: &str) -> Outcome {
-    let ran = tool(node, line)?;
+    let ran = node.tpm_tool(line)?;
     let said = format!("{}{}", ran.stdout, ran.stderr);
     if !ran.status.success() && said.contains(code) {
         return Ok(());

@@ -12,7 +12,7 @@ use portcullis_attestation::ueid::Ueid;
 use portcullis_config::paths;
 use portcullis_tests::failure::{Doing, Failure, Outcome};
 use portcullis_tests::node::Node;
-use portcullis_tests::run::{self, Ran};
+use portcullis_tests::run;
 use portcullis_tests::swtpm::Swtpm;
 use portcullis_tpm::{Deadline, TagWrite, Tcti, Tpm, TpmError};
 use serde_json::Value;
@@ -26,15 +26,8 @@ pub(crate) const OPERATOR: &str = "/run/operator";
 /// As earlier versions defined it.
 pub(crate) const OWNER_WRITTEN: &str = "ownerwrite|ownerread|authread|no_da";
 
-/// Runs one of the TPM's tools, with the empty authorizations of root.
-pub(crate) fn tool(node: &Node, line: &[&str]) -> Outcome<Ran> {
-    let mut command = Command::new(line[0]);
-    command.args(&line[1..]);
-    run::to_end(command.env("TPM2TOOLS_TCTI", node.tpm.tcti()))
-}
-
 pub(crate) fn done(node: &Node, line: &[&str]) -> Outcome<String> {
-    tool(node, line)?.success()
+    node.tpm_tool(line)?.success()
 }
 
 pub(crate) fn define(node: &Node, index: &str, attributes: &str, more: &[&str]) -> Outcome {
