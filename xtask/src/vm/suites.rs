@@ -20,10 +20,10 @@ use crate::test::{NEEDS, PROMISED};
 use crate::workspace::Workspace;
 
 /// Suites whose tests the guest can run, beside those of the matrix.
-const MORE: [&str; 2] = ["task_semantics", "faults"];
+const MORE: [&str; 3] = ["task_semantics", "faults", "confinement"];
 /// What is run unless all is asked for. Software runs the guest, so these are the tests whose outcome
 /// a real cgroup v2, systemd, AppArmor and kernel can change.
-const CHOSEN: [Choice; 12] = [
+const CHOSEN: [Choice; 13] = [
     choice(How::InWorlds, "shim_bootstrap", &["t17_"]),
     choice(How::InWorldsOfForky, "user_namespace", &[NEEDS]),
     choice(
@@ -41,9 +41,15 @@ const CHOSEN: [Choice; 12] = [
             "with_runc::t47_",
         ],
     ),
-    // The life of a container with systemd as cgroup driver; what version 2 has a way of its own
-    // for with crun too, and on containerd's own shim.
+    // The life of a container with systemd as cgroup driver, its execs and its limits; what version 2
+    // has a way of its own for on containerd's own shim, too.
     choice(How::OnSystemd, "shim_lifecycle", &LIFE),
+    // What is confined of it, pods in scopes of systemd among them.
+    choice(
+        How::OnSystemd,
+        "confinement",
+        &["with_crun::what_runs_is_as_restricted_says"],
+    ),
     choice(
         How::InWorlds,
         "shim_lifecycle",
@@ -85,13 +91,9 @@ const CHOSEN: [Choice; 12] = [
     ),
 ];
 /// See [`CHOSEN`].
-const LIFE: [&str; 11] = [
+const LIFE: [&str; 7] = [
     "with_runc",
-    "with_crun::a_kill_for_want_of_memory_is_told",
-    "with_crun::its_use_of_resources_is_measured",
-    "with_crun::its_limits_can_be_lowered",
-    "with_crun::it_pauses_and_resumes",
-    "with_crun::a_dead_shim_takes_its_container_along",
+    "with_crun",
     "stock_shim::a_kill_for_want_of_memory_is_told",
     "stock_shim::its_use_of_resources_is_measured",
     "stock_shim::its_limits_can_be_lowered",
@@ -303,7 +305,8 @@ mod tests {
             for filter in one.filters {
                 // The shims are modules of a macro.
                 let name = filter.rsplit("::").next().unwrap();
-                let is_shim = text.contains("on_shims!") && name == "with_runc";
+                let is_module = ["with_runc", "with_crun"].contains(&name);
+                let is_shim = text.contains("on_shims!") && is_module;
                 assert!(is_shim || text.contains(name), "{suite}: {filter}");
             }
             let function = format!("\n{}() {{", one.how.name());

@@ -1,7 +1,8 @@
 # The suites on this kernel, cgroup v2 and AppArmor: each test in a world of its own, or with the guest
 # as its world, so that the guest's systemd makes the cgroups.
 systemctl stop portcullis-agent containerd
-cp -a tree/. / && rm -r tree
+# Folders that are there keep their modes: the source tree may have been below /tmp.
+cp --recursive --no-preserve=ownership tree/. / && rm -r tree
 . ./settings.sh
 mkdir "$RESULTS/failed"
 
