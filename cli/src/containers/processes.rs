@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Clock ticks a second in `/proc/<pid>/stat`: `USER_HZ`, which Linux has kept at 100.
 const TICKS_PER_SECOND: u64 = 100;
+/// Flag of a kernel thread in `/proc/<pid>/stat`: `PF_KTHREAD` of `include/linux/sched.h`. No program can set it.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// Processes that share one mount namespace which is not the host's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,7 @@ struct Process {
     root: (u64, u64),
     start_ticks: u64,
     cgroup: String,
+    is_kernels: bool,
 }
 
 // === impl Group ===
@@ -86,9 +89,11 @@ impl Host {
     }
 
     /// Whether `process` lives with the host: in its mount namespace, or with its root and its
-    /// process namespace, as services with private directories do.
+    /// process namespace, as services with private directories do; or is the kernel itself, whose
+    /// thread kdevtmpfs has a mount namespace and a root of its own.
     fn has(&self, process: &Process) -> bool {
-        process.mounts == self.0.mounts
+        process.is_kernels
+            || process.mounts == self.0.mounts
             || (process.root == self.0.root && process.pids == self.0.pids)
     }
 
@@ -128,7 +133,7 @@ pub(crate) fn groups(proc: &Path) -> Result<Vec<Group>, ProcessesError> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ProcessesError::Denied { pid });
             }
-            // Gone, or a kernel thread or a zombie, which has no namespaces to look at.
+            // Gone, or a zombie, which has no namespaces to look at.
             Err(_) => continue,
         };
         if host.has(&process) {
@@ -179,14 +184,27 @@ fn look(proc: &Path, name: &str) -> io::Result<Process> {
         pids: inode("ns/pid")?,
         root: (root.dev(), root.ino()),
         start_ticks: start_in(&stat).ok_or_else(invalid)?,
+        is_kernels: flags_in(&stat).ok_or_else(invalid)? & KERNEL_THREAD != 0,
         cgroup: longest_path(&fs::read_to_string(directory.join("cgroup"))?),
     })
 }
 
-/// Field 22 of `/proc/<pid>/stat`; the second one is a name in parentheses that may hold anything.
+/// Field 22 of `/proc/<pid>/stat`.
 fn start_in(stat: &str) -> Option<u64> {
+    field(stat, 22)
+}
+
+/// Field 9.
+fn flags_in(stat: &str) -> Option<u64> {
+    field(stat, 9)
+}
+
+/// A field of `/proc/<pid>/stat` from the third on; the second one is a name in parentheses that may
+/// hold anything.
+fn field(stat: &str, number: usize) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let field = rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?;
+    field.parse().ok()
 }
 
 /// The longest path in `/proc/<pid>/cgroup`: with cgroup v1 there are several, and those of
@@ -242,6 +260,27 @@ mod tests {
         assert!(!group("/system.slice/a.service", true).is_service());
         assert!(!group("/system.slice/a.service/libpod-payload-5a", false).is_service());
         assert!(!group("/default/web", false).is_service());
+    }
+
+    #[test]
+    fn the_kernels_own_thread_is_no_container() {
+        let scratch = tempfile::tempdir().unwrap();
+        let proc = scratch.path();
+        // As on a machine: this program, a container, and kdevtmpfs.
+        for (name, flags) in [("self", 0), ("7", 0x0040_0100), ("26", 0x0020_8040)] {
+            let folder = proc.join(name);
+            fs::create_dir_all(folder.join("root")).unwrap();
+            fs::create_dir_all(folder.join("ns")).unwrap();
+            fs::write(folder.join("ns/mnt"), "").unwrap();
+            fs::write(folder.join("ns/pid"), "").unwrap();
+            fs::write(folder.join("cgroup"), "0::/\n").unwrap();
+            let rest = "0 0 0 0 0 0 0 0 0 0 20 0 1 0 49 0 0";
+            let stat = format!("{name} (any) S 2 0 0 0 -1 {flags} {rest}\n");
+            fs::write(folder.join("stat"), stat).unwrap();
+        }
+        let groups = groups(proc).unwrap();
+        let pids: Vec<u32> = groups.iter().map(|group| group.pid).collect();
+        assert_eq!(pids, [7], "{groups:?}");
     }
 
     #[test]
