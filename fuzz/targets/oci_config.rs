@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_hardening::{
-    DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
+    AppArmor, DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
     RootfsFacts, harden,
 };
 
@@ -40,7 +40,7 @@ fn facts(config: &OciConfig) -> HostFacts {
             run: DirectoryFact::Directory,
         },
         cpu_thermal_paths: Vec::new(),
-        apparmor: false,
+        apparmor: AppArmor::Off,
         selinux: false,
         legacy_tiocsti: false,
         inherited_nofile: None,

@@ -115,6 +115,20 @@ fn the_responder_listens_where_the_notifier_looks_for_it() {
 }
 
 #[test]
+fn the_profile_of_pod_sandboxes_is_the_one_that_they_are_given() {
+    let profile = shipped("packaging/apparmor/portcullis-sandbox");
+    let named = format!("profile {} ", portcullis_hardening::SANDBOX_PROFILE);
+    let heads: Vec<&str> = profile
+        .lines()
+        .filter(|line| line.starts_with("profile "))
+        .collect();
+    assert_eq!(heads.len(), 1, "{heads:?}");
+    assert!(heads[0].starts_with(&named), "{heads:?}");
+    // One that only complains confines nothing.
+    assert!(!heads[0].contains("complain"), "{heads:?}");
+}
+
+#[test]
 fn the_unit_is_confined() -> Outcome {
     if !has_systemd("systemd-analyze") {
         return Ok(());

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use portcullis_hardening::SANDBOX_PROFILE;
+use portcullis_tests::cgroup_driver;
 use portcullis_tests::cri::message::{
     ContainerConfig, ContainerSecurityContext, IdMapping, ImageSpec, LinuxContainerConfig,
     LinuxContainerResources, Mount, NamespaceOption, PodSandboxConfig, SandboxSecurityContext,
@@ -157,6 +159,11 @@ mod needs_containerd {
             let config: Value = serde_json::from_slice(&config).doing("parse it")?;
             let limit = &config["linux"]["resources"]["memory"]["limit"];
             assert_eq!(*limit, 64 << 20);
+            // CRI has no AppArmor profile for a sandbox either; the guest of 'cargo xtask vm' wants one.
+            if !cgroup_driver::confinement().is_empty() {
+                let label = &config["process"]["apparmorProfile"];
+                assert_eq!(*label, SANDBOX_PROFILE);
+            }
             // CRI can ask for one for what works in the pod, and has to.
             let asking = |name: &str, memory_limit_in_bytes: i64| {
                 let mut config = container(name, "");

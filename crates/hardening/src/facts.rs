@@ -118,6 +118,22 @@ pub struct UserNamespaceMaps {
     pub gids: Vec<IdRange>,
 }
 
+/// The `AppArmor` profile of pod sandboxes, which the package of Portcullis brings along.
+pub const SANDBOX_PROFILE: &str = "portcullis-sandbox";
+
+/// What is known of `AppArmor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AppArmor {
+    /// The module is not there, or switched off.
+    #[default]
+    Off,
+    /// It is active. [`SANDBOX_PROFILE`] is not loaded, or was not looked for: only a pod sandbox
+    /// needs it.
+    On,
+    /// It is active, and holds [`SANDBOX_PROFILE`].
+    WithSandboxProfile,
+}
+
 /// Everything a configuration is judged against besides itself and the profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostFacts {
@@ -136,8 +152,8 @@ pub struct HostFacts {
     pub rootfs: RootfsFacts,
     /// The `thermal_throttle` directories of this host's processors.
     pub cpu_thermal_paths: Vec<String>,
-    /// True if `AppArmor` is active.
-    pub apparmor: bool,
+    /// Whether `AppArmor` is active.
+    pub apparmor: AppArmor,
     /// True if `SELinux` is enforcing.
     pub selinux: bool,
     /// True if a process may type into its terminal for others (`TIOCSTI`).

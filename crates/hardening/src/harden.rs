@@ -7,6 +7,7 @@ mod linux;
 mod mounts;
 mod namespaces;
 pub(crate) mod process;
+mod purpose;
 pub(crate) mod resources;
 mod root;
 mod tmpfs;
@@ -23,7 +24,8 @@ use crate::oci_config::OciConfig;
 use crate::profile::Profile;
 use crate::relaxation::Relaxations;
 use crate::review::{Audited, Review, take_object};
-use resources::Purpose;
+
+pub use purpose::Purpose;
 
 /// A configuration that may start.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +76,7 @@ pub fn harden(
         modes: &concessions.modes,
     };
     let mut review = Review::of("config.json", &concessions.modes);
+    let purpose = Purpose::of(&config);
 
     let spec = config.as_map_mut();
     let mut process = take_object(spec, "process");
@@ -82,12 +85,12 @@ pub fn harden(
     review.asking(Rule::Privileged, |review| {
         process::refuse_privileged(&process, &linux, review);
     });
-    process::harden(&mut process, &linux, context, &mut review);
+    process::harden(&mut process, &linux, purpose, context, &mut review);
     root::harden(spec, context, &mut review);
     namespaces::harden(&mut linux, context, &mut review);
     mounts::harden(spec, &process, &linux, context, &mut review);
     devices::harden(&mut linux, context, &mut review);
-    resources::harden(&mut linux, Purpose::of(spec), context, &mut review);
+    resources::harden(&mut linux, purpose, context, &mut review);
     linux::harden(&mut linux, context, &mut review);
     hooks::harden(spec, context, &mut review);
 

@@ -59,10 +59,10 @@ pub use enforcement::{
 };
 pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
-    DirectoryFact, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin, Rlimit,
-    RootfsFacts, UserNamespaceMaps,
+    AppArmor, DirectoryFact, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin,
+    Rlimit, RootfsFacts, SANDBOX_PROFILE, UserNamespaceMaps,
 };
-pub use harden::{Hardened, harden};
+pub use harden::{Hardened, Purpose, harden};
 pub use mount_line::MountLine;
 pub use oci_config::{BindMount, OciConfig};
 pub use profile::{Profile, ProfileError};

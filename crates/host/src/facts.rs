@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
-use portcullis_hardening::{HostFacts, OciConfig, Rlimit, RootfsFacts};
+use portcullis_hardening::{HostFacts, OciConfig, Purpose, Rlimit, RootfsFacts};
 
 use crate::error::HostError;
 use mount_source::Judge;
@@ -77,7 +77,7 @@ pub fn facts(
             None => RootfsFacts::default(),
         },
         cpu_thermal_paths: kernel::thermal_throttle_paths()?,
-        apparmor: kernel::apparmor_is_enabled()?,
+        apparmor: kernel::apparmor(Purpose::of(config))?,
         selinux: kernel::selinux_is_enforcing()?,
         legacy_tiocsti: kernel::legacy_tiocsti_is_permitted()?,
         inherited_nofile: Some(nofile()?),

@@ -15,7 +15,7 @@ pub(crate) const MIRROR: &str = "http://deb.debian.org/debian";
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What the suites need inside, by names that all releases have.
 const PACKAGES: &str = "containerd,runc,crun,containernetworking-plugins,busybox-static,\
-                        swtpm,swtpm-tools,tpm2-tools,openssl,libtss2-dev,bsdutils,procps";
+                        swtpm,swtpm-tools,tpm2-tools,openssl,libtss2-dev,bsdutils,procps,apparmor";
 /// For apt: a release that is not published any more counts as well, and nothing extra.
 pub(crate) const SETTINGS: [&str; 2] = [
     "Acquire::Check-Valid-Until \"false\"",

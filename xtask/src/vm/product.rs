@@ -136,7 +136,10 @@ mod tests {
             "/usr/libexec/portcullis/portcullis-agent",
             "/usr/libexec/portcullis/portcullis-hook",
             "/usr/lib/systemd/system/portcullis-agent.service",
+            "/usr/lib/systemd/system/portcullis-responder.socket",
+            "/usr/lib/systemd/system/portcullis-responder@.service",
             "/etc/portcullis/portcullis.toml",
+            "/etc/apparmor.d/portcullis-sandbox",
             "/etc/containerd/conf.d/portcullis.toml",
         ] {
             assert!(places.contains(&place), "{place} is not in {places:?}");
@@ -155,6 +158,8 @@ mod tests {
         // The guest has containerd 1.6.
         assert_eq!(drop_in.unwrap().name, "containerd/portcullis-v2.toml");
         assert!(items.iter().all(|item| item.mode.starts_with('0')));
+        // A folder would take the first file of its row only.
+        assert!(places.iter().all(|place| !place.ends_with('/')));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
+use super::purpose::Purpose;
 use super::user_namespace::UserNamespace;
 use super::{Context, devices};
 use crate::capability::{CapabilitySet, CapabilitySets};
-use crate::facts::Rlimit;
+use crate::facts::{AppArmor, Rlimit, SANDBOX_PROFILE};
 use crate::oci_config::{text, texts};
 use crate::path::lies_in_proc;
 use crate::profile::{RootUser, Unset};
@@ -45,6 +46,7 @@ pub(super) fn refuse_privileged(
 pub(super) fn harden(
     process: &mut Map<String, Value>,
     linux: &Map<String, Value>,
+    purpose: Purpose,
     context: Context<'_>,
     review: &mut Review<'_>,
 ) {
@@ -78,8 +80,9 @@ pub(super) fn harden(
     review.asking(Rule::WorkingDirectory, |review| {
         refuse_working_directory(process, "/process", review);
     });
-    review.asking(Rule::LsmLabels, |review| {
-        refuse_labels(process, context, review);
+    review.under(Rule::LsmLabels, process, |process, review| {
+        give_label(process, purpose, context, review);
+        refuse_labels(process, purpose, context, review);
     });
 }
 
@@ -402,9 +405,31 @@ pub(crate) fn refuse_terminal(
 
 // === labels ===
 
-fn refuse_labels(process: &Map<String, Value>, context: Context<'_>, review: &mut Review<'_>) {
+/// CRI has no profile for a pod sandbox, and containerd gives it none.
+fn give_label(
+    process: &mut Map<String, Value>,
+    purpose: Purpose,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    let missing = text(process, "apparmorProfile").is_empty();
+    let required = context.profile.rules().lsm.apparmor_unset == Unset::Refuse;
+    let is_loaded = context.facts.apparmor == AppArmor::WithSandboxProfile;
+    if purpose == Purpose::PodSandbox && is_loaded && missing && required {
+        let reason = "a pod sandbox cannot ask for an AppArmor profile";
+        let name = SANDBOX_PROFILE;
+        review.set(process, "/process", "apparmorProfile", name, reason);
+    }
+}
+
+fn refuse_labels(
+    process: &Map<String, Value>,
+    purpose: Purpose,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
     let rules = &context.profile.rules().lsm;
-    if context.facts.apparmor {
+    if context.facts.apparmor != AppArmor::Off {
         let label = text(process, "apparmorProfile");
         let missing = label.is_empty() && rules.apparmor_unset == Unset::Refuse;
         if missing || label == "unconfined" {
@@ -413,8 +438,14 @@ fn refuse_labels(process: &Map<String, Value>, context: Context<'_>, review: &mu
             } else {
                 quote(label)
             };
+            let expected = match purpose {
+                Purpose::PodSandbox if missing => {
+                    "an AppArmor profile, or 'portcullis-sandbox' loaded on this host"
+                }
+                _ => "an AppArmor profile",
+            };
             let pointer = "/process/apparmorProfile";
-            review.refuse(Code::LsmLabelDenied, pointer, "an AppArmor profile", found);
+            review.refuse(Code::LsmLabelDenied, pointer, expected, found);
         }
     }
     if context.facts.selinux {

@@ -4,23 +4,13 @@ use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value};
 
 use super::Context;
+use super::purpose::Purpose;
 use crate::review::{Review, take_object};
 
 const PARENT: &str = "/linux/resources";
-/// Annotation in which containerd's CRI plugin says what a container is for.
-const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 /// Memory of a pod sandbox, in bytes, where a limit is required. Its process only waits; what takes
 /// most is the OCI runtime's own start.
 const SANDBOX_MEMORY: i64 = 64 << 20;
-
-/// What a container is for, as far as limits go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To hold the namespaces of a pod. CRI has no limit of memory for it.
-    PodSandbox,
-    /// Anything else.
-    Work,
-}
 
 pub(super) fn harden(
     linux: &mut Map<String, Value>,
@@ -145,19 +135,5 @@ pub(crate) fn refuse_real_time(
     if runtime != 0 {
         let pointer = format!("{parent}/cpu/realtimeRuntime");
         review.refuse(code, pointer, "no real-time class", format!("{runtime} µs"));
-    }
-}
-
-// === impl Purpose ===
-
-impl Purpose {
-    /// What the annotations of a configuration say.
-    pub(super) fn of(spec: &Map<String, Value>) -> Self {
-        let annotations = spec.get("annotations");
-        let kind = annotations.and_then(|it| it.get(CONTAINER_TYPE));
-        match kind.and_then(Value::as_str) {
-            Some("sandbox") => Self::PodSandbox,
-            _ => Self::Work,
-        }
     }
 }

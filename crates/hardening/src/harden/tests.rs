@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::Relaxations;
 use crate::facts::{
-    DirectoryFact, IdRange, MountSource, NamespaceOrigin, Rlimit, RootfsFacts, UserNamespaceMaps,
+    AppArmor, DirectoryFact, IdRange, MountSource, NamespaceOrigin, Rlimit, RootfsFacts,
+    UserNamespaceMaps,
 };
 
 pub(crate) const RESTRICTED: &str = include_str!(concat!(
@@ -90,7 +91,7 @@ pub(crate) fn facts(config: &OciConfig) -> HostFacts {
             run: DirectoryFact::Directory,
         },
         cpu_thermal_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
-        apparmor: false,
+        apparmor: AppArmor::Off,
         selinux: false,
         legacy_tiocsti: false,
         inherited_nofile: Some(Rlimit {
@@ -496,13 +497,16 @@ fn a_number_of_processes_is_always_set() {
 #[test]
 fn labels_are_judged_only_where_their_module_is_active() {
     let restricted = profile(RESTRICTED);
-    let outcome = |apparmor, selinux, profile_name: &str, label: &str| {
+    let outcome = |apparmor: bool, selinux, profile_name: &str, label: &str| {
         let config = parse(&edited(CTR, |config| {
             config["process"]["apparmorProfile"] = profile_name.into();
             config["process"]["selinuxLabel"] = label.into();
         }));
         let mut facts = facts(&config);
-        (facts.apparmor, facts.selinux) = (apparmor, selinux);
+        facts.selinux = selinux;
+        if apparmor {
+            facts.apparmor = AppArmor::On;
+        }
         harden(config, &restricted, &facts, &Concessions::none()).is_ok()
     };
     let label = "system_u:system_r:container_t:s0:c1,c2";

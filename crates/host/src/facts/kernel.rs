@@ -4,12 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use portcullis_hardening::{AppArmor, Purpose, SANDBOX_PROFILE};
+
 use crate::error::HostError;
 
 /// One directory for each processor.
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 /// `Y` or `N`; absent if the module is not built in.
 const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
+/// One line for each profile: `cri-containerd.apparmor.d (enforce)`.
+const APPARMOR_PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
 /// `1` if enforcing; absent if the module is not active.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 
@@ -43,8 +47,29 @@ pub(super) fn thermal_throttle_paths() -> Result<Vec<String>, HostError> {
     Ok(paths.filter(|path| Path::new(path).is_dir()).collect())
 }
 
-pub(super) fn apparmor_is_enabled() -> Result<bool, HostError> {
-    starts_with(APPARMOR, b'Y')
+/// The profile of pod sandboxes is looked for if `purpose` is to be one.
+pub(super) fn apparmor(purpose: Purpose) -> Result<AppArmor, HostError> {
+    if !starts_with(APPARMOR, b'Y')? {
+        return Ok(AppArmor::Off);
+    }
+    if purpose == Purpose::PodSandbox && has_sandbox_profile()? {
+        return Ok(AppArmor::WithSandboxProfile);
+    }
+    Ok(AppArmor::On)
+}
+
+/// One that only complains is none.
+fn has_sandbox_profile() -> Result<bool, HostError> {
+    let wanted = format!("{SANDBOX_PROFILE} (enforce)");
+    match fs::read_to_string(APPARMOR_PROFILES) {
+        Ok(profiles) => Ok(profiles.lines().any(|line| line == wanted)),
+        // Without securityfs nobody knows; the sandbox is refused for it.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(HostError::Read {
+            path: APPARMOR_PROFILES.into(),
+            cause,
+        }),
+    }
 }
 
 pub(super) fn selinux_is_enforcing() -> Result<bool, HostError> {

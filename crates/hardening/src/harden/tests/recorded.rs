@@ -1,6 +1,9 @@
 //! Configurations that containerd really wrote; see `tests/data/PROVENANCE.md`.
 
+use portcullis_gate::Code;
+
 use super::*;
+use crate::{AppArmor, SANDBOX_PROFILE};
 
 const SANDBOX: &str = include_str!("../../../tests/data/cri-1.6.20-sandbox.json");
 const PLAIN: &str = include_str!("../../../tests/data/cri-1.6.20-no-security-context.json");
@@ -63,7 +66,7 @@ fn a_pod_sandbox_gets_the_memory_limit_that_cri_cannot_ask_for() {
         &Concessions::none(),
     );
     let first = refusals.unwrap_err();
-    assert_eq!(first.first().code, portcullis_gate::Code::ResourceExcess);
+    assert_eq!(first.first().code, Code::ResourceExcess);
 }
 
 #[test]
@@ -184,4 +187,35 @@ fn what_is_read_only_is_so_to_its_depth_unless_it_is_a_file() {
         assert!(options.contains(&"ro"), "{source}");
         assert_eq!(options.contains(&"rro"), recursive, "{source}");
     }
+}
+
+#[test]
+fn a_pod_sandbox_gets_the_apparmor_profile_that_cri_cannot_ask_for() {
+    let strict = STRICT.replace("user_required = true", "user_required = false");
+    let strict = profile(&strict);
+    let outcome = |kind: &str, asked: Option<&str>, is_loaded: bool| {
+        let config = parse(&edited(SANDBOX, |config| {
+            config["annotations"]["io.kubernetes.cri.container-type"] = json!(kind);
+            config["linux"]["resources"]["memory"] = json!({"limit": 1_048_576});
+            config["process"]["apparmorProfile"] = json!(asked.unwrap_or_default());
+        }));
+        let mut facts = facts(&config);
+        facts.apparmor = if is_loaded {
+            AppArmor::WithSandboxProfile
+        } else {
+            AppArmor::On
+        };
+        harden(config, &strict, &facts, &Concessions::none())
+            .map(|hardened| tree(&hardened)["process"]["apparmorProfile"].clone())
+            .map_err(|refusals| refusals.first().code)
+    };
+    assert_eq!(outcome("sandbox", None, true), Ok(json!(SANDBOX_PROFILE)));
+    // Not one that is not there; and what was asked for stays, or is refused.
+    assert_eq!(outcome("sandbox", None, false), Err(Code::LsmLabelDenied));
+    let own = Some("cri-containerd.apparmor.d");
+    assert_eq!(outcome("sandbox", own, true), Ok(json!(own)));
+    let unconfined = outcome("sandbox", Some("unconfined"), true);
+    assert_eq!(unconfined, Err(Code::LsmLabelDenied));
+    // What works has to ask.
+    assert_eq!(outcome("container", None, true), Err(Code::LsmLabelDenied));
 }

@@ -467,7 +467,7 @@ fn labels_that_confine_less() {
     type Lsm = fn(&mut HostFacts);
     let cases: [(Lsm, &str, &str); 3] = [
         (
-            |facts| facts.apparmor = true,
+            |facts| facts.apparmor = AppArmor::On,
             "/process/apparmorProfile",
             "unconfined",
         ),
