@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod command_line;
+mod drift;
 mod latched;
 mod reboot;
 mod suites;
@@ -34,6 +35,8 @@ pub(crate) enum Scenario {
     CommandLine,
     /// Its own command line again: the failure stands until an operator clears it.
     Latched,
+    /// Drift while containers run: the responder, in its unit's sandbox, pauses and stops them.
+    Drift,
     /// End-to-end suites: what a real kernel, cgroup v2, systemd and AppArmor can change; with
     /// `--all-suites` all of them.
     Suites,
@@ -66,6 +69,7 @@ impl fmt::Display for Scenario {
             Self::Cgroups => "cgroups",
             Self::CommandLine => "command-line",
             Self::Latched => "latched",
+            Self::Drift => "drift",
             Self::Suites => "suites",
         })
     }
@@ -73,12 +77,13 @@ impl fmt::Display for Scenario {
 
 impl Scenario {
     /// All of them, in the order of the boots.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Trusted,
         Self::Reboot,
         Self::Cgroups,
         Self::CommandLine,
         Self::Latched,
+        Self::Drift,
         Self::Suites,
     ];
 
@@ -90,6 +95,7 @@ impl Scenario {
             Self::Cgroups,
             Self::CommandLine,
             Self::Latched,
+            Self::Drift,
         ];
         let needs_first = !there && enrolled.iter().any(|one| chosen.contains(one));
         let needs_failure = !there && chosen.contains(&Self::Latched);
@@ -120,6 +126,7 @@ impl Scenario {
             Self::Cgroups => cgroups::run(lab, report),
             Self::CommandLine => command_line::run(lab, report),
             Self::Latched => latched::run(lab, report),
+            Self::Drift => drift::run(lab, report),
             Self::Suites => suites::run(lab, report),
         }
     }
@@ -201,8 +208,12 @@ mod tests {
             plan(&[Scenario::Latched]),
             [Scenario::Trusted, Scenario::CommandLine, Scenario::Latched]
         );
+        assert_eq!(
+            plan(&[Scenario::Drift]),
+            [Scenario::Trusted, Scenario::Drift]
+        );
         assert_eq!(plan(&[Scenario::Suites]), [Scenario::Suites]);
-        assert!(Scenario::is_whole_machine(&Scenario::ALL[..5]));
+        assert!(Scenario::is_whole_machine(&Scenario::ALL[..6]));
         assert!(!Scenario::is_whole_machine(&Scenario::ALL[1..]));
         assert_eq!(
             Scenario::plan(&[Scenario::Reboot], true),
