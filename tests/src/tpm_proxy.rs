@@ -4,8 +4,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ pub struct TpmProxy {
 #[derive(Debug)]
 struct Shared {
     wire: Mutex<Wire>,
-    commands: AtomicUsize,
+    /// Code of each command, in order.
+    commands: Mutex<Vec<u32>>,
     ends: AtomicBool,
 }
 
@@ -61,7 +62,7 @@ impl TpmProxy {
         let port = swtpm::free_port_pair().ok_or_else(|| Failure::new("no free ports"))?;
         let shared = Arc::new(Shared {
             wire: Mutex::new(Wire::Sound),
-            commands: AtomicUsize::new(0),
+            commands: Mutex::new(Vec::new()),
             ends: AtomicBool::new(false),
         });
         let mut listening = Vec::new();
@@ -98,7 +99,21 @@ impl TpmProxy {
     /// Commands handed on so far.
     #[must_use]
     pub fn commands(&self) -> usize {
-        self.shared.commands.load(Ordering::Relaxed)
+        self.shared.codes().len()
+    }
+
+    /// `TPM_CC` of each of them after the first `count`, in order.
+    #[must_use]
+    pub fn codes_after(&self, count: usize) -> Vec<u32> {
+        self.shared.codes().iter().skip(count).copied().collect()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn codes(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +164,8 @@ fn command(client: &mut TcpStream, tpm: &mut TcpStream, shared: &Shared) -> io::
         return Ok(false);
     };
     let wire = *shared.wire.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.commands.fetch_add(1, Ordering::Relaxed);
+    let code = [command[6], command[7], command[8], command[9]];
+    shared.codes().push(u32::from_be_bytes(code));
     match wire {
         // Nobody unparks this thread: it stands for a chip that takes its time.
         Wire::Slow(by) => thread::park_timeout(by),

@@ -7,6 +7,7 @@
 mod authority;
 mod hostile_attestation {
     pub(crate) mod clock;
+    pub(crate) mod cost;
     pub(crate) mod crowd;
     pub(crate) mod forgery;
     pub(crate) mod host;
@@ -20,10 +21,10 @@ use portcullis_tests::failure::Outcome;
 use portcullis_tests::{in_world, needs};
 
 use hostile_attestation::table::Table;
-use hostile_attestation::{crowd, host, tag, tokens, tpm};
+use hostile_attestation::{cost, crowd, host, tag, tokens, tpm};
 
 /// The cases that must each be told from all others by their code.
-const LISTED: [&str; 20] = [
+const LISTED: [&str; 21] = [
     "verdict of another host",
     "verdict of an earlier boot",
     "verdict of an earlier run of the agent",
@@ -44,6 +45,7 @@ const LISTED: [&str; 20] = [
     "TPM busy with a long command of the agent",
     "TPM whose sessions are all taken",
     "TPM answer truncated",
+    "agent replaced by one of another user",
 ];
 
 #[test]
@@ -91,5 +93,11 @@ mod needs_containerd {
     fn two_hundred_launches_on_a_slow_tpm() -> Outcome {
         needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
         in_world!(crowd::play)
+    }
+
+    #[test]
+    fn a_launch_asks_the_tpm_for_readings_and_nothing_else() -> Outcome {
+        needs!(Root, Busybox, Containerd, Runc, Cni, Swtpm, Programs);
+        in_world!(cost::play)
     }
 }
