@@ -1,15 +1,10 @@
 //! What holds for one container: node policy, tightened by what its pod asks for.
 
-use portcullis_gate::{Code, Refusal, Refusals, Requirement, quote};
+use portcullis_gate::request::{PROFILE_ANNOTATION, REQUIRE_TAGS_ANNOTATION, required_tags};
+use portcullis_gate::{Refusals, Requirement};
 use portcullis_hardening::{Concessions, Relaxations};
 
 use crate::config::{CRI_CONTAINERD_NAMESPACE, Config, Effective, namespace_of};
-
-/// Annotation by which a pod asks for more tags than the node does.
-const REQUIRE_TAGS: &str = "portcullis.dev/require-tags";
-
-/// Annotation by which a pod asks for a stricter profile than the node does.
-const PROFILE: &str = "portcullis.dev/profile";
 
 /// Annotation in which containerd's CRI plugin names the image of a container.
 const CRI_IMAGE: &str = "io.kubernetes.cri.image-name";
@@ -74,33 +69,27 @@ impl Config {
         annotation: impl Fn(&str) -> Option<&'a str>,
     ) -> Result<Demands<'_>, Refusals> {
         let mut effective = self.effective(namespace);
-        if let Some(wanted) = annotation(PROFILE) {
+        if let Some(wanted) = annotation(PROFILE_ANNOTATION) {
             effective.tighten_profile(wanted)?;
         }
-        let require_tags = match annotation(REQUIRE_TAGS).map(Requirement::parse) {
-            None => Vec::new(),
-            Some(Ok(requirement)) => vec![requirement],
-            Some(Err(error)) => {
-                let subject = format!("annotation '{REQUIRE_TAGS}'");
-                let expected = "a Kubernetes label selector";
-                let found = quote(&error.to_string());
-                let code = Code::TagRequirementMalformed;
-                return Err(Refusal::new(code, subject, expected, found).into());
-            }
-        };
+        let require_tags = annotation(REQUIRE_TAGS_ANNOTATION)
+            .map(required_tags)
+            .transpose()?;
         Ok(Demands {
             concessions: Concessions {
                 relaxations: Relaxations::none(),
                 modes: effective.modes.clone(),
             },
             effective,
-            require_tags,
+            require_tags: require_tags.into_iter().collect(),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use portcullis_gate::Code;
+
     use super::*;
 
     const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
@@ -126,13 +115,13 @@ mod tests {
     fn a_pod_can_tighten_and_not_loosen() {
         let config = config();
         let asked = [
-            (PROFILE, "strict".to_owned()),
-            (REQUIRE_TAGS, "pool=pci".to_owned()),
+            (PROFILE_ANNOTATION, "strict".to_owned()),
+            (REQUIRE_TAGS_ANNOTATION, "pool=pci".to_owned()),
         ];
         let demands = config.demands("default", annotations(&asked), 0).unwrap();
         assert_eq!(demands.effective.profile, "strict");
         assert_eq!(demands.require_tags.len(), 1);
-        let looser = [(PROFILE, "baseline".to_owned())];
+        let looser = [(PROFILE_ANNOTATION, "baseline".to_owned())];
         let demands = config.demands("default", annotations(&looser), 0).unwrap();
         assert_eq!(demands.effective.profile, "restricted");
     }
@@ -140,8 +129,12 @@ mod tests {
     #[test]
     fn a_demand_that_is_not_understood_is_a_fault() {
         for (key, value, code) in [
-            (PROFILE, "lax", Code::ProfileUnknown),
-            (REQUIRE_TAGS, "pool in", Code::TagRequirementMalformed),
+            (PROFILE_ANNOTATION, "lax", Code::ProfileUnknown),
+            (
+                REQUIRE_TAGS_ANNOTATION,
+                "pool in",
+                Code::TagRequirementMalformed,
+            ),
         ] {
             let asked = [(key, value.to_owned())];
             let config = config();

@@ -59,59 +59,40 @@ impl Moment {
     }
 }
 
-// === impl LaunchRequest ===
-
-impl LaunchRequest {
-    /// Takes over the text of [`REQUIRE_TAGS_ANNOTATION`].
-    ///
-    /// # Errors
-    /// The refusal `tag-requirement-malformed`, with the column.
-    pub fn require(&mut self, annotation: &str) -> Result<(), Refusal> {
-        let requirement = Requirement::parse(annotation).map_err(|error| {
-            Refusal::new(
-                Code::TagRequirementMalformed,
-                format!(
-                    "annotation '{REQUIRE_TAGS_ANNOTATION}', column {}",
-                    error.column
-                ),
-                error.expected,
-                error.found,
-            )
-        })?;
-        self.require_tags.push(requirement);
-        Ok(())
-    }
+/// Reads the text of [`REQUIRE_TAGS_ANNOTATION`].
+///
+/// # Errors
+/// The refusal `tag-requirement-malformed`, with the column.
+pub fn required_tags(annotation: &str) -> Result<Requirement, Refusal> {
+    Requirement::parse(annotation).map_err(|error| {
+        Refusal::new(
+            Code::TagRequirementMalformed,
+            format!(
+                "annotation '{REQUIRE_TAGS_ANNOTATION}', column {}",
+                error.column
+            ),
+            error.expected,
+            error.found,
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::LaunchRequest;
+    use super::required_tags;
     use crate::Code;
 
     #[test]
     fn the_annotation_of_a_pod_is_read_or_refused_with_its_column() {
-        let mut request = LaunchRequest {
-            node: "w7".to_owned(),
-            subject: "container 'web-1'".to_owned(),
-            require_tags: Vec::new(),
-        };
-        request.require("country in (DE, FR)").expect("valid");
-        assert_eq!(request.require_tags.len(), 1);
+        assert!(!required_tags("country in (DE, FR)").unwrap().is_empty());
 
-        let refusal = request
-            .require("country in DE\n")
-            .expect_err("no parentheses");
+        let refusal = required_tags("country in DE\n").expect_err("no parentheses");
         assert_eq!(refusal.code, Code::TagRequirementMalformed);
         assert_eq!(
             refusal.to_string(),
             "portcullis: fault [tag-requirement-malformed] annotation \
              'portcullis.dev/require-tags', column 12: expected '(', found 'DE'; \
              correct the expression"
-        );
-        assert_eq!(
-            request.require_tags.len(),
-            1,
-            "what cannot be read asks for nothing"
         );
     }
 }

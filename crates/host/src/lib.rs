@@ -37,9 +37,7 @@ mod whole_file;
 
 pub use boot::boot_id;
 pub use error::HostError;
-pub use facts::{
-    FactsPolicy, facts, foreseen_source, joined_user_namespace, user_namespace_maps,
-};
+pub use facts::{FactsPolicy, facts, foreseen_source, joined_user_namespace, user_namespace_maps};
 pub use held::held;
 pub use moment::{Clocks, clocks, moment};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
