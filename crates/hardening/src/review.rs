@@ -81,6 +81,13 @@ impl<'a> Review<'a> {
         }
     }
 
+    /// Holds to `rule` in any mode: for the part of it that the gate itself rests on.
+    pub(crate) fn always(&mut self, rule: Rule, judge: impl FnOnce(&mut Self)) {
+        self.rule = Some(rule);
+        judge(self);
+        self.rule = None;
+    }
+
     /// [`Self::under`] for a rule that edits nothing.
     pub(crate) fn asking(&mut self, rule: Rule, judge: impl FnOnce(&mut Self)) {
         self.under(rule, &mut (), |(), review| judge(review));

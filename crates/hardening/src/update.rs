@@ -2,7 +2,7 @@
 
 mod id_list;
 
-use portcullis_gate::{Code, Refusal, Refusals, quote};
+use portcullis_gate::{Code, Refusal, Refusals, Rule, quote};
 use portcullis_json::Limits;
 use serde_json::{Map, Value};
 
@@ -39,7 +39,8 @@ pub struct ClampedUpdate {
 /// A ceiling is the limit that the container was created with. What had no limit may be given
 /// one; what had one may be lowered, not raised and not lifted. Memory that the host keeps for a
 /// container is never more than it was created with. Weights (`cpu.shares`, `io.weight`) have no
-/// ceiling: they only divide what the group above has.
+/// ceiling: they only divide what the group above has. What is against a rule that the container was
+/// not held to when it was created stops no update either.
 ///
 /// # Errors
 ///
@@ -74,13 +75,21 @@ pub fn clamp_update(resources_json: &[u8], baseline: &Baseline) -> Result<Clampe
             "runtimes differ on what 0 means",
         );
     }
-    refuse_loosening(&resources, &baseline.ceilings, &mut review);
-    clamp_processor_time(&mut resources, &baseline.ceilings, &mut review);
-    clamp_places(&mut resources, &baseline.ceilings, &mut review);
-    refuse_protection(&resources, &baseline.ceilings, &mut review);
-    refuse_oom_exemption(&resources, "", Code::UpdateDenied, &mut review);
-    refuse_real_time(&resources, "", Code::UpdateDenied, &mut review);
-    refuse_unified(&resources, baseline, &mut review);
+    let ceilings = &baseline.ceilings;
+    refuse_loosening(&resources, ceilings, &mut review);
+    review.under(Rule::CpuLimit, &mut resources, |resources, review| {
+        clamp_processor_time(resources, ceilings, review);
+    });
+    review.under(Rule::CgroupSettings, &mut resources, |resources, review| {
+        clamp_places(resources, ceilings, review);
+        refuse_huge_pages(resources, ceilings, review);
+        refuse_protection(resources, ceilings, review);
+        refuse_oom_exemption(resources, "", Code::UpdateDenied, review);
+        refuse_unified(resources, baseline, review);
+    });
+    review.asking(Rule::Scheduling, |review| {
+        refuse_real_time(&resources, "", Code::UpdateDenied, review);
+    });
 
     let (changes, audited) = review.finish()?;
     Ok(ClampedUpdate {
@@ -127,24 +136,29 @@ fn refuse_loosening(
     review: &mut Review<'_>,
 ) {
     let number = |part: &str, key: &str| resources.get(part).and_then(|it| it.get(key));
-    for (part, key, ceiling) in [
-        ("memory", "limit", ceilings.memory_bytes),
-        ("memory", "swap", ceilings.swap_bytes),
-        ("pids", "limit", ceilings.pids),
+    for (rule, part, key, ceiling) in [
+        (Rule::MemoryLimit, "memory", "limit", ceilings.memory_bytes),
+        (Rule::MemoryLimit, "memory", "swap", ceilings.swap_bytes),
+        (Rule::PidsLimit, "pids", "limit", ceilings.pids),
     ] {
         let asked = number(part, key).and_then(Value::as_i64);
         if let (Some(asked), Some(ceiling)) = (asked, ceiling)
             && is_above(asked, ceiling)
         {
             let pointer = format!("/{part}/{key}");
-            review.refuse(
-                Code::UpdateDenied,
-                pointer,
-                format!("at most {ceiling}"),
-                asked.to_string(),
-            );
+            let expected = format!("at most {ceiling}");
+            review.asking(rule, |review| {
+                review.refuse(Code::UpdateDenied, pointer, expected, asked.to_string());
+            });
         }
     }
+}
+
+fn refuse_huge_pages(
+    resources: &Map<String, Value>,
+    ceilings: &ResourceCeilings,
+    review: &mut Review<'_>,
+) {
     let asked = resources.get("hugepageLimits").and_then(Value::as_array);
     for (index, asked) in asked.into_iter().flatten().enumerate() {
         let size = asked

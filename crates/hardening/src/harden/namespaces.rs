@@ -38,10 +38,20 @@ pub(super) fn harden(
         }
         present.push(kind);
         if !text(namespace, "path").is_empty() {
-            review.asking(Rule::HostNamespaces, |review| {
-                refuse_joined(kind, &pointer, context, review);
-            });
+            let judge = |review: &mut Review<'_>| refuse_joined(kind, &pointer, context, review);
+            if kind == NamespaceKind::Mount {
+                review.always(Rule::HostNamespaces, judge);
+            } else {
+                review.asking(Rule::HostNamespaces, judge);
+            }
         }
+    }
+    // Without one of its own the runtime would mount on the host, and what it is held to afterwards
+    // would be the host's: no mode of the rule makes sense of that.
+    if !present.contains(&NamespaceKind::Mount) {
+        review.always(Rule::HostNamespaces, |review| {
+            refuse_absent(NamespaceKind::Mount, review);
+        });
     }
     review.under(
         Rule::HostNamespaces,
@@ -68,15 +78,9 @@ fn separate(
     review: &mut Review<'_>,
 ) {
     let rules = &context.profile.rules().namespaces;
-    for kind in rules.required.iter().filter(|kind| !present.contains(kind)) {
-        let expected = format!("a {kind} namespace of its own");
-        let found = format!("the {kind} namespace of the host");
-        review.refuse(
-            Code::HostNamespaceDenied,
-            "/linux/namespaces",
-            expected,
-            found,
-        );
+    let absent = |kind: &&NamespaceKind| **kind != NamespaceKind::Mount && !present.contains(kind);
+    for kind in rules.required.iter().filter(absent) {
+        refuse_absent(*kind, review);
     }
     for kind in rules.add.iter().filter(|kind| !present.contains(kind)) {
         let added = json!({"type": kind.as_str()});
@@ -84,6 +88,13 @@ fn separate(
         review.change("/linux/namespaces/-", Value::Null, added.clone(), reason);
         namespaces.push(added);
     }
+}
+
+fn refuse_absent(kind: NamespaceKind, review: &mut Review<'_>) {
+    let expected = format!("a {kind} namespace of its own");
+    let found = format!("the {kind} namespace of the host");
+    let pointer = "/linux/namespaces";
+    review.refuse(Code::HostNamespaceDenied, pointer, expected, found);
 }
 
 /// A user namespace separates only if none of its ids is one of the host.

@@ -72,3 +72,65 @@ fn an_exec_is_under_the_modes_that_its_container_was_created_under() {
     let clamped = crate::clamp_exec(exec, &audited).unwrap();
     assert_eq!(clamped.audited.refusals[0].rule, Some(Rule::NonRoot));
 }
+
+#[test]
+fn an_update_is_under_the_modes_that_its_container_was_created_under() {
+    let restricted = profile(RESTRICTED);
+    let limited = edited(CTR, |config| {
+        let resources = &mut config["linux"]["resources"];
+        resources["memory"] = json!({"limit": 1 << 20});
+        resources["pids"] = json!({"limit": 8});
+        resources["cpu"] = json!({"quota": 1000, "period": 100_000, "cpus": "0"});
+    });
+    for (rule, update) in [
+        (Rule::MemoryLimit, r#"{"memory": {"limit": -1}}"#),
+        (Rule::PidsLimit, r#"{"pids": {"limit": 9}}"#),
+        (
+            Rule::CpuLimit,
+            r#"{"cpu": {"quota": 2000, "period": 100000}}"#,
+        ),
+        (Rule::CgroupSettings, r#"{"cpu": {"cpus": "0-1"}}"#),
+        (
+            Rule::CgroupSettings,
+            r#"{"unified": {"cgroup.freeze": "1"}}"#,
+        ),
+        (
+            Rule::CgroupSettings,
+            r#"{"memory": {"disableOOMKiller": true}}"#,
+        ),
+        (Rule::CgroupSettings, r#"{"memory": {"reservation": 1}}"#),
+        (Rule::Scheduling, r#"{"cpu": {"realtimeRuntime": 1}}"#),
+    ] {
+        let enforced = hardened(&limited, &restricted).baseline;
+        let refusals = crate::clamp_update(update.as_bytes(), &enforced).unwrap_err();
+        assert_eq!(refusals.first().rule, Some(rule), "{update}");
+        let loosened = |mode| hardened_with(&limited, &restricted, &with(rule, mode)).baseline;
+        let audited = crate::clamp_update(update.as_bytes(), &loosened(RuleMode::Audit)).unwrap();
+        assert_eq!(audited.changes, [], "{update}");
+        assert_eq!(audited.audited.refusals[0].rule, Some(rule), "{update}");
+        let off = crate::clamp_update(update.as_bytes(), &loosened(RuleMode::Off)).unwrap();
+        assert_eq!((off.changes, off.audited), (Vec::new(), Audited::default()));
+    }
+}
+
+#[test]
+fn no_mode_lets_a_container_mount_on_the_host() {
+    let restricted = profile(RESTRICTED);
+    let without = |kind: &str| {
+        edited(CTR, |config| {
+            let all = config["linux"]["namespaces"].as_array_mut().unwrap();
+            all.retain(|namespace| namespace["type"] != kind);
+        })
+    };
+    for mode in RuleMode::ALL {
+        let concessions = with(Rule::HostNamespaces, mode);
+        let config = parse(&without("mount"));
+        let refusals = harden(config.clone(), &restricted, &facts(&config), &concessions);
+        let refusals = refusals.unwrap_err();
+        assert_eq!(refusals.iter().count(), 1, "{mode:?}");
+        assert_eq!(refusals.first().rule, Some(Rule::HostNamespaces));
+        let config = parse(&without("pid"));
+        let judged = harden(config.clone(), &restricted, &facts(&config), &concessions);
+        assert_eq!(judged.is_err(), mode == RuleMode::Enforce, "{mode:?}");
+    }
+}

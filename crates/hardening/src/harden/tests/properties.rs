@@ -1,5 +1,6 @@
 //! Hardening only takes away, and twice is the same as once.
 
+use portcullis_gate::{Rule, RuleMode, RuleModes};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -251,6 +252,29 @@ proptest! {
         let before = parse(&config);
         if let Ok(once) = harden(before.clone(), &profile, &facts(&before), &concessions) {
             assert_takes_away(&before, &once.config);
+            let again = once.config.clone();
+            let host = facts(&again);
+            let twice = harden(again, &profile, &host, &concessions).unwrap();
+            prop_assert_eq!(&twice.changes, &[]);
+            prop_assert_eq!(twice.config.to_bytes(), once.config.to_bytes());
+            prop_assert_eq!(&twice.baseline, &once.baseline);
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_not_enforced_edits_nothing_and_one_that_is_off_finds_nothing(
+        config in config(),
+        modes in proptest::collection::vec((select(Rule::ALL), select(RuleMode::ALL.as_slice())), 0..20),
+    ) {
+        let profile = profile(RESTRICTED);
+        let modes: RuleModes = modes.into_iter().collect();
+        let concessions = Concessions { modes: modes.clone(), ..Concessions::none() };
+        let before = parse(&config);
+        if let Ok(once) = harden(before.clone(), &profile, &facts(&before), &concessions) {
+            let is = |rule: Option<Rule>, mode| rule.is_none_or(|rule| modes.of(rule) == mode);
+            prop_assert!(once.changes.iter().all(|it| is(it.rule, RuleMode::Enforce)));
+            prop_assert!(once.audited.changes.iter().all(|it| is(it.rule, RuleMode::Audit)));
+            prop_assert!(once.audited.refusals.iter().all(|it| is(it.rule, RuleMode::Audit)));
             let again = once.config.clone();
             let host = facts(&again);
             let twice = harden(again, &profile, &host, &concessions).unwrap();
