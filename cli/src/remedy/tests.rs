@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use portcullis_gate::{Refusals, Rule};
 use portcullis_hardening::{
-    CapabilitySet, Concessions, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, OciConfig,
-    Profile, harden,
+    AppArmor, CapabilitySet, Concessions, HostFacts, MountSource, NamespaceKind, NamespaceOrigin,
+    OciConfig, Profile, harden,
 };
 use serde_json::{Value, json};
 
@@ -331,7 +331,7 @@ fn facts(config: &OciConfig) -> HostFacts {
             .bind_mounts()
             .map(|it| (it.index, source(it.source)))
             .collect(),
-        apparmor: true,
+        apparmor: AppArmor::On,
         legacy_tiocsti: true,
         ..HostFacts::default()
     }

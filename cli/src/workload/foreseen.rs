@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis_gate::Refusals;
 use portcullis_hardening::{
-    DirectoryFact, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, OciConfig, RootfsFacts,
-    UserNamespaceMaps,
+    AppArmor, DirectoryFact, HostFacts, MountSource, NamespaceKind, NamespaceOrigin, OciConfig,
+    RootfsFacts, UserNamespaceMaps,
 };
 use portcullis_host::FactsPolicy;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ impl Foreseen {
                 put(process, key, label.as_str());
             }
         };
-        if facts.apparmor {
+        if facts.apparmor != AppArmor::Off {
             set("apparmorProfile", &self.apparmor_profile);
         }
         if facts.selinux {
