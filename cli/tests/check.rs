@@ -381,3 +381,45 @@ mount-sources  SP 800-190 4.5.5; PSS HostPath Volumes, Volume Types; CIS Docker
                5.6, 5.32; CIS Kubernetes 5.2.11
 
 ";
+
+/// The keys of every object in `value`, by its path without indexes.
+fn keys(value: &Value, at: &str, all: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                keys(item, at, all);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                let at = format!("{at}/{key}");
+                // What is in a patch is the workload's affair.
+                if !at.contains("patch/") {
+                    keys(value, &at, all);
+                }
+                all.insert(at);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_shows_what_is_printed() {
+    let document = include_str!("../../docs/explain.md");
+    let example = document.split("```json").nth(1).unwrap();
+    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    let (mut shown, mut printed) = Default::default();
+    keys(&example, "", &mut shown);
+    keys(&json_of("agent.yaml", &[]), "", &mut printed);
+    printed.retain(|it| {
+        !it.starts_with("/refusals/") && !it.contains("_patch/") && !it.contains("/patch/")
+    });
+    assert_eq!(shown, printed);
+    let finding = &example["workloads"][0]["containers"][0]["findings"][0];
+    let agent = json_of("agent.yaml", &[]);
+    let findings = agent["workloads"][0]["containers"][2]["findings"]
+        .as_array()
+        .unwrap();
+    assert!(findings.contains(finding), "{findings:#?}");
+}

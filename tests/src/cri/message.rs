@@ -216,6 +216,14 @@ pub struct Capability {
     pub drop_capabilities: Vec<String>,
 }
 
+/// A number that may be absent.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Int64Value {
+    /// The number.
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+}
+
 /// Security settings of a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerSecurityContext {
@@ -228,6 +236,9 @@ pub struct ContainerSecurityContext {
     /// Namespaces to share.
     #[prost(message, optional, tag = "3")]
     pub namespace_options: Option<NamespaceOption>,
+    /// The user, instead of the image's.
+    #[prost(message, optional, tag = "5")]
+    pub run_as_user: Option<Int64Value>,
     /// Whether the root file system is read-only.
     #[prost(bool, tag = "7")]
     pub readonly_rootfs: bool,
