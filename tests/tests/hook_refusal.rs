@@ -299,6 +299,7 @@ mod needs_swtpm {
                 bundle.starts()?;
             }
             refuses_what_is_not_hardened(&node, &bundle)?;
+            judges_by_the_modes_of_rules(&node, &bundle)?;
             records_what_it_cannot_judge(&node, &bundle)?;
             refuses_a_tag_that_is_not_met(&bundle)?;
             refuses_a_drifted_host(&node, &bundle)?;
@@ -341,6 +342,27 @@ mod needs_swtpm {
         privileged["process"]["capabilities"]["bounding"] = json!(["CAP_SYS_ADMIN"]);
         bundle.write(privileged.to_string().as_bytes())?;
         bundle.is_refused("capability-excess").map(drop)
+    }
+
+    /// A bundle that is hardened but for one rule starts where that rule is in audit.
+    fn judges_by_the_modes_of_rules(node: &Node, bundle: &Bundle) -> Outcome {
+        bundle.write_hardened(&bundle.config("createRuntime")?)?;
+        let path = bundle.directory.join("config.json");
+        let text = fs::read_to_string(&path).doing("read config.json")?;
+        let (hardened, loose) = ("\"readonly\":true", "\"readonly\":false");
+        bundle.write(text.replace(hardened, loose).as_bytes())?;
+        bundle.is_refused("bundle-unhardened")?;
+        node.set("50-rules", "[rules]\nread-only-root = \"audit\"\n")?;
+        bundle.starts()?;
+        let listed = ["ledger", "list", "--last", "1", "--output", "json"];
+        let listed = node.portcullis(&listed)?.success()?;
+        let listed: Value = serde_json::from_str(&listed).doing("parse the ledger")?;
+        let entry = &listed["entries"][0];
+        let finding = &entry["audited"]["changes"][0];
+        expect("decision", "\"permitted\"", &entry["decision"].to_string())?;
+        expect("rule", "\"read-only-root\"", &finding["rule"].to_string())?;
+        node.unset("50-rules")?;
+        bundle.is_refused("bundle-unhardened").map(drop)
     }
 
     /// A refusal is in the ledger even if nothing is known but the container's id.
