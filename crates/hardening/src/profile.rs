@@ -151,6 +151,22 @@ impl Profile {
             .map(|(name, it)| (name.as_str(), it.summary.as_str()))
     }
 
+    /// True if this profile asks for `rule` of every container; what it asks for besides depends on
+    /// its lists.
+    #[must_use]
+    pub fn applies(&self, rule: Rule) -> bool {
+        let rules = &self.rules;
+        match rule {
+            Rule::NoNewPrivileges => rules.process.no_new_privileges,
+            Rule::NonRoot => rules.process.root_user == RootUser::Refuse,
+            Rule::Terminal => rules.process.refuse_legacy_terminal,
+            Rule::ReadOnlyRoot => rules.root.read_only,
+            Rule::UserNamespace => rules.namespaces.user_required,
+            Rule::MemoryLimit => rules.resources.memory_limit_required,
+            _ => true,
+        }
+    }
+
     /// The relaxations that loosen `rule`, each with what it gives up.
     pub fn relaxations_of(&self, rule: Rule) -> impl Iterator<Item = (&str, &str)> {
         let all = self.rules.relaxation.iter();

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use portcullis_config::Config;
-use portcullis_gate::{Refusal, Rule, RuleMode};
+use portcullis_gate::{Refusal, Rule};
 use portcullis_hardening::OciConfig;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +22,9 @@ use crate::workload::Subject;
 const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task";
 /// Largest configuration that is read, in bytes.
 const CONFIG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The profiles that need no settings.
+const BUILT_IN: [&str; 3] = ["baseline", "restricted", "strict"];
 
 /// On what a patch was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,47 +143,55 @@ fn same(trial: &Trial<'_>, recorded: &[Recorded]) -> Option<Subject> {
     (now == then).then_some(subject)
 }
 
-/// The mode of `rule` on this host, as far as there are settings.
+/// What this host's policy says about `rule`, as far as there are settings, and what the profiles do.
 pub(super) fn policy(rule: Rule) -> Policy {
     let mut policy = Policy::default();
-    let Ok(settings) = portcullis_config::load() else {
-        return policy;
-    };
-    let mode = settings.rules.of(rule);
-    policy.mode = mode.as_str().into();
-    policy
-        .rows
-        .push(("mode on this node", mode.as_str().to_owned()));
-    for namespace in &settings.namespaces {
-        for (_, mode) in namespace.rules.iter().filter(|(known, _)| *known == rule) {
-            let text = format!("{} in namespaces '{}'", mode.as_str(), namespace.pattern);
-            policy.rows.push(("mode", text));
+    let settings = portcullis_config::load().ok();
+    if let Some(settings) = &settings {
+        let mode = settings.rules.of(rule);
+        policy.mode = mode.as_str().into();
+        policy
+            .rows
+            .push(("mode on this node", mode.as_str().to_owned()));
+        for namespace in &settings.namespaces {
+            for (_, mode) in namespace.rules.iter().filter(|(known, _)| *known == rule) {
+                let text = format!("{} in namespaces '{}'", mode.as_str(), namespace.pattern);
+                policy.rows.push(("mode", text));
+            }
         }
     }
-    if mode != RuleMode::Off {
-        policy.profiles = profiles(&settings, rule, &mut policy.rows);
-    }
+    let order = match settings {
+        Some(settings) => settings.profile_order,
+        None => BUILT_IN.map(str::to_owned).to_vec(),
+    };
+    policy.profiles = profiles(&order, rule, &mut policy.rows);
     policy
 }
 
-/// The relaxations that each profile has for `rule`.
-fn profiles(settings: &Config, rule: Rule, rows: &mut Vec<(&'static str, String)>) -> Value {
+/// Which profiles apply `rule`, and their relaxations for it.
+fn profiles(order: &[String], rule: Rule, rows: &mut Vec<(&'static str, String)>) -> Value {
     let mut all = Map::new();
-    for name in &settings.profile_order {
+    for name in order {
         let Ok(profile) = portcullis_config::profile(name) else {
             continue;
         };
+        let applies = profile.applies(rule);
         let relaxations: Vec<&str> = profile
             .relaxations_of(rule)
             .map(|(relaxation, _)| relaxation)
             .collect();
+        let mut text = format!(
+            "{name}: {}",
+            if applies { "applied" } else { "not applied" }
+        );
         if !relaxations.is_empty() {
-            rows.push((
-                "relaxations",
-                format!("in '{name}': {}", relaxations.join(", ")),
-            ));
+            text.push_str(&format!("; relaxations: {}", relaxations.join(", ")));
         }
-        all.insert(name.clone(), json!({"relaxations": relaxations}));
+        rows.push(("profile", text));
+        all.insert(
+            name.clone(),
+            json!({"applies": applies, "relaxations": relaxations}),
+        );
     }
     Value::Object(all)
 }

@@ -116,3 +116,20 @@ fn an_annotation_is_allowed_by_its_name_or_by_a_prefix_that_ends_like_one() {
         assert!(!rules.allows(key), "{key}");
     }
 }
+
+#[test]
+fn a_profile_says_which_rules_it_applies() {
+    use portcullis_gate::Rule;
+
+    let applied = |text: &str, rule| Profile::parse(text, SECCOMP).unwrap().applies(rule);
+    for (rule, baseline, strict) in [
+        (Rule::NonRoot, false, true),
+        (Rule::UserNamespace, false, true),
+        (Rule::MemoryLimit, false, true),
+        (Rule::Terminal, false, true),
+        (Rule::Devices, true, true),
+    ] {
+        assert_eq!(applied(BASELINE, rule), baseline, "{rule}");
+        assert_eq!(applied(STRICT, rule), strict, "{rule}");
+    }
+}
