@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_hardening::{
-    AppArmor, DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
+DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
     RootfsFacts, harden,
 };
 
@@ -39,11 +39,7 @@ fn facts(config: &OciConfig) -> HostFacts {
             var_tmp: DirectoryFact::NotDirectory,
             run: DirectoryFact::Directory,
         },
-        cpu_thermal_paths: Vec::new(),
-        apparmor: AppArmor::Off,
-        selinux: false,
-        legacy_tiocsti: false,
-        inherited_nofile: None,
+        ..HostFacts::default()
     }
 }
 

@@ -171,6 +171,8 @@ mod needs_containerd {
                 let linux = config.linux.get_or_insert_default();
                 linux.resources = Some(LinuxContainerResources {
                     memory_limit_in_bytes,
+                    // As a kubelet asks for every container.
+                    cpu_shares: 2,
                     ..LinuxContainerResources::default()
                 });
                 config

@@ -134,6 +134,15 @@ pub enum AppArmor {
     WithSandboxProfile,
 }
 
+/// The program of a hook whose digest the profile asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookFile {
+    /// Its path, as the configuration has it.
+    pub path: String,
+    /// SHA-256 of the file in lower-case hex, or why it cannot be relied on.
+    pub sha256: Result<String, String>,
+}
+
 /// Everything a configuration is judged against besides itself and the profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostFacts {
@@ -152,6 +161,10 @@ pub struct HostFacts {
     pub rootfs: RootfsFacts,
     /// The `thermal_throttle` directories of this host's processors.
     pub cpu_thermal_paths: Vec<String>,
+    /// The programs of hooks that the profile wants by digest; see [`Profile::hashed_hooks`].
+    ///
+    /// [`Profile::hashed_hooks`]: crate::Profile::hashed_hooks
+    pub hooks: Vec<HookFile>,
     /// Whether `AppArmor` is active.
     pub apparmor: AppArmor,
     /// True if `SELinux` is enforcing.

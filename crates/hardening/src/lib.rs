@@ -59,7 +59,7 @@ pub use enforcement::{
 };
 pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
-    AppArmor, DirectoryFact, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin,
+    AppArmor, DirectoryFact, HookFile, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin,
     Rlimit, RootfsFacts, SANDBOX_PROFILE, UserNamespaceMaps,
 };
 pub use harden::{Hardened, Purpose, harden};

@@ -117,6 +117,14 @@ impl OciConfig {
             .unwrap_or(0)
     }
 
+    /// True if a hook, at whichever stage, runs the program at `path`.
+    pub(crate) fn has_hook(&self, path: &str) -> bool {
+        let stages = self.as_map().get("hooks").and_then(Value::as_object);
+        let lists = stages.into_iter().flat_map(Map::values);
+        let mut hooks = lists.filter_map(Value::as_array).flatten();
+        hooks.any(|hook| hook.get("path").and_then(Value::as_str) == Some(path))
+    }
+
     /// Bind mounts, in order.
     pub fn bind_mounts(&self) -> impl Iterator<Item = BindMount<'_>> {
         let mounts = self

@@ -9,13 +9,14 @@ use portcullis_gate::Rule;
 use portcullis_json::Limits;
 use serde::Deserialize;
 
+use crate::oci_config::OciConfig;
 use crate::relaxation::Relaxations;
 use crate::seccomp::{SeccompError, SeccompList};
 
 pub(crate) use rules::{
-    AnnotationRules, CapabilityRules, DeviceRule, DeviceRules, HookRules, LsmRules, MountRules,
-    NamespaceRules, NoExec, PathRules, ProcessRules, Relaxation, ResourceRules, RootRules,
-    RootUser, SeccompRules, SysctlRules, TmpfsPath, TmpfsRule, Unset,
+    AnnotationRules, CapabilityRules, DeviceRule, DeviceRules, HookRule, HookRules, LsmRules,
+    MountRules, NamespaceRules, NoExec, PathRules, ProcessRules, Relaxation, ResourceRules,
+    RootRules, RootUser, SeccompRules, SysctlRules, TmpfsPath, TmpfsRule, Unset,
 };
 
 /// The version of the profile format that this code reads.
@@ -187,6 +188,20 @@ impl Profile {
         let opened = self.active(granted).flat_map(|it| &it.architectures);
         let mut all = self.seccomp.architectures().iter().chain(opened);
         all.any(|it| it == architecture)
+    }
+
+    /// Paths of the hooks in `config` whose programs must have a digest that this profile gives.
+    #[must_use]
+    pub fn hashed_hooks(&self, config: &OciConfig) -> Vec<&str> {
+        let mut paths: Vec<&str> = Vec::new();
+        let rules = self.rules.hooks.allow.iter();
+        for rule in rules.filter(|rule| !rule.sha256.0.is_empty()) {
+            let path = rule.path.as_str();
+            if !paths.contains(&path) && config.has_hook(path) {
+                paths.push(path);
+            }
+        }
+        paths
     }
 
     pub(crate) const fn rules(&self) -> &Rules {

@@ -1,5 +1,6 @@
 //! The facts that a configuration is judged against.
 
+mod hooks;
 mod inode;
 mod kernel;
 mod mount_source;
@@ -34,6 +35,8 @@ pub struct FactsPolicy {
     pub kubelet: PathBuf,
     /// Further directories and files that no container gets.
     pub denied: Vec<PathBuf>,
+    /// Programs of hooks whose digests are wanted.
+    pub hooks: Vec<String>,
 }
 
 /// Gathers the facts for `config`.
@@ -77,6 +80,7 @@ pub fn facts(
             None => RootfsFacts::default(),
         },
         cpu_thermal_paths: kernel::thermal_throttle_paths()?,
+        hooks: policy.hooks.iter().map(|path| hooks::file(path)).collect(),
         apparmor: kernel::apparmor(Purpose::of(config))?,
         selinux: kernel::selinux_is_enforcing()?,
         legacy_tiocsti: kernel::legacy_tiocsti_is_permitted()?,
@@ -104,6 +108,13 @@ impl FactsPolicy {
             ..Self::default()
         }
     }
+
+    /// The same, with the digests of what these hooks run.
+    #[must_use]
+    pub fn hashing(mut self, hooks: &[&str]) -> Self {
+        self.hooks = hooks.iter().map(|path| (*path).to_owned()).collect();
+        self
+    }
 }
 
 impl Default for FactsPolicy {
@@ -113,6 +124,7 @@ impl Default for FactsPolicy {
             containerd: vec!["/run/containerd".into(), "/var/lib/containerd".into()],
             kubelet: "/var/lib/kubelet".into(),
             denied: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 }

@@ -23,6 +23,8 @@ const HANDLER: &str = "portcullis";
 pub(super) const KUBELET: &str = "/var/lib/kubelet";
 /// What user 0 of a pod with a user namespace is on the host.
 const HOST: u32 = 200_000;
+/// Share of processor time, as a kubelet gives it to a container that asks for none.
+const CPU_SHARES: i64 = 2;
 /// Memory that a container may have, in bytes.
 const MEMORY: i64 = 1 << 30;
 /// How long a program may take to do its work.
@@ -175,6 +177,7 @@ impl Trial<'_> {
         config.linux = Some(LinuxContainerConfig {
             resources: Some(LinuxContainerResources {
                 memory_limit_in_bytes: MEMORY,
+                cpu_shares: CPU_SHARES,
                 ..LinuxContainerResources::default()
             }),
             security_context: Some(ContainerSecurityContext {

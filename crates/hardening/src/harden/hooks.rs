@@ -4,7 +4,9 @@ use portcullis_gate::{Code, Rule, quote};
 use serde_json::{Map, Value, json};
 
 use super::Context;
+use crate::facts::HostFacts;
 use crate::oci_config::{text, texts};
+use crate::profile::HookRule;
 use crate::review::{Review, is_set, take_object};
 
 /// The whole environment of a hook. Without one the runtimes let it inherit theirs, and
@@ -64,14 +66,24 @@ fn judge(
         .iter()
         .filter(|rule| rule.path == path && rule.stages.contains(stage))
         .peekable();
+    // What it is told is part of what it does.
+    let is_told = |rule: &&HookRule| {
+        let args = rule.args.iter().map(String::as_str);
+        texts(hook, "args").eq(args)
+    };
     if allowed.peek().is_none() {
         let found = quote(path);
         review.refuse(Code::HookDenied, parent, "a hook of the profile", found);
-    } else if !allowed.any(|rule| texts(hook, "args").eq(rule.args.iter().map(String::as_str))) {
-        // What it is told is part of what it does.
-        let pointer = format!("{parent}/args");
-        let expected = "the arguments that the profile gives";
-        review.refuse(Code::HookDenied, pointer, expected, "others");
+    } else {
+        let mut told = allowed.filter(is_told).peekable();
+        if told.peek().is_none() {
+            let pointer = format!("{parent}/args");
+            let expected = "the arguments that the profile gives";
+            review.refuse(Code::HookDenied, pointer, expected, "others");
+        } else if let Err(found) = known_program(told, context.facts) {
+            let expected = "a program with the SHA-256 that the profile gives";
+            review.refuse(Code::HookDenied, format!("{parent}/path"), expected, found);
+        }
     }
     let env = json!([HOOK_PATH]);
     if hook.get("env") != Some(&env) {
@@ -88,6 +100,29 @@ fn judge(
         let reason = "a hook would hold up the runtime for ever";
         review.set(hook, parent, "timeout", TIMEOUT_MAX_S, reason);
     }
+}
+
+/// Whether the program is what one of `rules`, all about its path, wants it to be; what it is if not.
+fn known_program<'a>(
+    rules: impl Iterator<Item = &'a HookRule>,
+    facts: &HostFacts,
+) -> Result<(), String> {
+    let mut found = Err("one that nobody looked at".to_owned());
+    for rule in rules {
+        let wanted = &rule.sha256.0;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let Some(file) = facts.hooks.iter().find(|file| file.path == rule.path) else {
+            continue;
+        };
+        match &file.sha256 {
+            Ok(digest) if digest == wanted => return Ok(()),
+            Ok(digest) => found = Err(digest.clone()),
+            Err(why) => found = Err(quote(why)),
+        }
+    }
+    found
 }
 
 /// Refuses what steers a runtime, because somebody asked for it, and strips what nobody knows: a

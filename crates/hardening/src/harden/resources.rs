@@ -11,6 +11,8 @@ const PARENT: &str = "/linux/resources";
 /// Memory of a pod sandbox, in bytes, where a limit is required. Its process only waits; what takes
 /// most is the OCI runtime's own start.
 const SANDBOX_MEMORY: i64 = 64 << 20;
+/// Share of processor time of a pod sandbox, where one is required: the least that the kernel knows.
+const SANDBOX_CPU_SHARES: u64 = 2;
 
 pub(super) fn harden(
     linux: &mut Map<String, Value>,
@@ -24,6 +26,9 @@ pub(super) fn harden(
     });
     review.under(Rule::MemoryLimit, &mut resources, |resources, review| {
         harden_memory(resources, purpose, context, review);
+    });
+    review.under(Rule::CpuLimit, &mut resources, |resources, review| {
+        harden_cpu(resources, purpose, context, review);
     });
     review.asking(Rule::Scheduling, |review| {
         refuse_real_time(&resources, PARENT, Code::SchedulerDenied, review);
@@ -96,6 +101,43 @@ fn harden_memory(
                 let pointer = format!("{parent}/limit");
                 review.refuse(Code::ResourceExcess, pointer, "a limit in bytes", "none");
             }
+        }
+    }
+}
+
+/// A share counts as well as a quota: with one, nobody takes the processor from all others.
+///
+/// # Source
+///
+/// CIS Docker Benchmark 1.6, 5.12.
+fn harden_cpu(
+    resources: &mut Map<String, Value>,
+    purpose: Purpose,
+    context: Context<'_>,
+    review: &mut Review<'_>,
+) {
+    if !context.profile.rules().resources.cpu_limit_required {
+        return;
+    }
+    let cpu = resources.get("cpu");
+    let is_set = |key: &str| {
+        let number = cpu.and_then(|it| it.get(key)).and_then(Value::as_i64);
+        number.is_some_and(|number| number > 0)
+    };
+    if is_set("quota") || is_set("shares") {
+        return;
+    }
+    let parent = format!("{PARENT}/cpu");
+    match purpose {
+        Purpose::PodSandbox => {
+            let mut cpu = take_object(resources, "cpu");
+            let reason = "a pod sandbox cannot ask for a share";
+            review.set(&mut cpu, &parent, "shares", SANDBOX_CPU_SHARES, reason);
+            resources.insert("cpu".to_owned(), Value::Object(cpu));
+        }
+        Purpose::Work => {
+            let expected = "a quota or shares of processor time";
+            review.refuse(Code::ResourceExcess, parent, expected, "neither");
         }
     }
 }

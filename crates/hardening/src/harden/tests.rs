@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::Relaxations;
 use crate::facts::{
-    AppArmor, DirectoryFact, IdRange, MountSource, NamespaceOrigin, Rlimit, RootfsFacts,
+    AppArmor, DirectoryFact, HookFile, IdRange, MountSource, NamespaceOrigin, Rlimit, RootfsFacts,
     UserNamespaceMaps,
 };
 
@@ -91,6 +91,7 @@ pub(crate) fn facts(config: &OciConfig) -> HostFacts {
             run: DirectoryFact::Directory,
         },
         cpu_thermal_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
+        hooks: Vec::new(),
         apparmor: AppArmor::Off,
         selinux: false,
         legacy_tiocsti: false,

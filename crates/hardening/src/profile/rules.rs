@@ -134,6 +134,8 @@ pub(crate) struct ResourceRules {
     pub pids_default: i64,
     pub pids_max: i64,
     pub memory_limit_required: bool,
+    #[serde(default)]
+    pub cpu_limit_required: bool,
     pub unified: BTreeSet<String>,
 }
 
@@ -176,7 +178,15 @@ pub(crate) struct HookRule {
     /// Exactly these, the name of the program first; none if absent.
     #[serde(default)]
     pub args: Vec<String>,
+    /// What the program's file must hash to; anything if absent.
+    #[serde(default)]
+    pub sha256: Sha256Hex,
 }
+
+/// A SHA-256 in lower-case hexadecimal; empty, which no file can say, if none is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Sha256Hex(pub String);
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,6 +283,21 @@ impl TmpfsPath {
             Self::VarTmp => "/var/tmp",
             Self::Run => "/run",
         }
+    }
+}
+
+// === impl Sha256Hex ===
+
+impl TryFrom<String> for Sha256Hex {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 64 && text.bytes().all(is_digit) {
+            return Ok(Self(text));
+        }
+        let found = portcullis_gate::quote(&text);
+        Err(format!("expected 64 lower-case hex digits, found {found}"))
     }
 }
 

@@ -70,6 +70,90 @@ fn a_pod_sandbox_gets_the_memory_limit_that_cri_cannot_ask_for() {
 }
 
 #[test]
+fn a_share_or_a_quota_of_processor_time_is_asked_for_where_one_is_required() {
+    let required = RESTRICTED.replace("cpu_limit_required = false", "cpu_limit_required = true");
+    let required = profile(&required);
+    let with =
+        |text: &str, cpu: Value| edited(text, |config| config["linux"]["resources"]["cpu"] = cpu);
+    for cpu in [
+        json!({"shares": 2}),
+        json!({"quota": 1000, "period": 10_000}),
+    ] {
+        let _starts = hardened(&with(PLAIN, cpu), &required);
+    }
+    for cpu in [
+        Value::Null,
+        json!({}),
+        json!({"shares": 0}),
+        json!({"quota": -1}),
+    ] {
+        let bare = with(PLAIN, cpu);
+        let config = parse(&bare);
+        let refusals = harden(
+            config.clone(),
+            &required,
+            &facts(&config),
+            &Concessions::none(),
+        );
+        let first = refusals.unwrap_err().first().clone();
+        assert_eq!(first.code, portcullis_gate::Code::ResourceExcess);
+        assert_eq!(first.rule, Some(Rule::CpuLimit));
+        let _starts = hardened(&bare, &profile(RESTRICTED));
+    }
+    let sandbox = tree(&hardened(&with(SANDBOX, Value::Null), &required));
+    assert_eq!(sandbox["linux"]["resources"]["cpu"]["shares"], 2);
+}
+
+#[test]
+fn a_hook_that_is_listed_with_a_digest_is_that_program() {
+    let (good, bad) = ("a".repeat(64), "b".repeat(64));
+    let listed = format!(
+        "[[hooks.allow]]\npath = \"/usr/bin/hook\"\nstages = [\"prestart\"]\nargs = [\"hook\"]\n\
+         sha256 = \"{good}\"\n\n[lsm]\n"
+    );
+    let listed = profile(&RESTRICTED.replacen("[lsm]\n", &listed, 1));
+    let hooked = edited(PLAIN, |config| {
+        let hook = json!({"path": "/usr/bin/hook", "args": ["hook"]});
+        config["hooks"] = json!({"prestart": [hook]});
+    });
+    let config = parse(&hooked);
+    assert_eq!(listed.hashed_hooks(&config), ["/usr/bin/hook"]);
+    assert!(
+        listed
+            .hashed_hooks(&parse(&edited(PLAIN, |_| {})))
+            .is_empty()
+    );
+    let judged = |sha256: Option<Result<String, String>>| {
+        let mut facts = facts(&config);
+        facts.hooks.extend(sha256.map(|sha256| HookFile {
+            path: "/usr/bin/hook".to_owned(),
+            sha256,
+        }));
+        harden(config.clone(), &listed, &facts, &Concessions::none())
+    };
+    judged(Some(Ok(good))).unwrap();
+    for (sha256, found) in [
+        (Some(Ok(bad.clone())), bad.as_str()),
+        (Some(Err("cannot trust it".to_owned())), "'cannot trust it'"),
+        (None, "one that nobody looked at"),
+    ] {
+        let refusals = judged(sha256).unwrap_err();
+        assert_eq!(refusals.first().code, portcullis_gate::Code::HookDenied);
+        assert_eq!(refusals.first().found, found);
+    }
+    for digest in ["", "aa", &"A".repeat(64)] {
+        let text = RESTRICTED.replacen(
+            "[lsm]\n",
+            &format!(
+                "[[hooks.allow]]\npath = \"/x\"\nstages = []\nsha256 = \"{digest}\"\n\n[lsm]\n"
+            ),
+            1,
+        );
+        Profile::parse(&text, SECCOMP).unwrap_err();
+    }
+}
+
+#[test]
 fn a_container_of_a_pod_is_hardened_in_every_field() {
     let tree = tree(&hardened(&edited(PLAIN, |_| {}), &profile(RESTRICTED)));
     let process = &tree["process"];
