@@ -8,7 +8,7 @@ use portcullis_attestation::verdict::{self, HostVerdict, Verdict};
 use portcullis_client::AgentError;
 use portcullis_client::method::{
     ConfinementSummary, Finding, LaunchCounts, LedgerAnchor, NodeStatus, QuarantineSummary,
-    VerdictSummary,
+    RecordRelease, VerdictSummary,
 };
 use portcullis_config::{Config, paths};
 use portcullis_gate::record::{LaunchRecord, Outcome};
@@ -30,7 +30,7 @@ use crate::{anchoring, atomic_file, boot, log};
 /// The version in status and introspection.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Longest reason for clearing a failure.
+/// Longest reason for clearing a failure or giving up a level.
 const REASON_LIMIT_BYTES: usize = 1024;
 
 /// The node.
@@ -288,7 +288,34 @@ impl Node {
         Ok(())
     }
 
-    /// The same for a JSON object.
+    /// Notes that the host gives up its level of sensitivity, which is the relying parties' own.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentError::RecordMalformed`] or [`AgentError::LedgerFailed`]; it keeps its level then.
+    pub(crate) fn record_release(&self, call: &RecordRelease) -> Result<u64, AgentError> {
+        let reason = call.reason.as_str();
+        if reason.trim().is_empty() || reason.len() > REASON_LIMIT_BYTES {
+            return Err(AgentError::RecordMalformed {
+                reason: format!("'reason' is not one of 1 to {REASON_LIMIT_BYTES} bytes"),
+            });
+        }
+        let event = json!({
+            "event": "sensitivity-released",
+            "node": self.config.node_name,
+            "level": call.level,
+            "since": call.since,
+            "reason": reason,
+        });
+        let fields = event.as_object().cloned().unwrap_or_default();
+        let sequence = self
+            .append_event(&fields)
+            .map_err(|reason| AgentError::LedgerFailed { reason })?;
+        log::warn("sensitivity released", &[("reason", reason)]);
+        Ok(sequence)
+    }
+
+    /// Appends what happened, a JSON object.
     ///
     /// # Errors
     ///

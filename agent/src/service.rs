@@ -9,8 +9,8 @@ use portcullis_attestation::nonce::Nonce;
 use portcullis_client::method::{
     AnchorLedger, Attest, Capture, CertifyLedger, CertifyLedgerReply, Enroll, Evidence,
     EvidenceReply, Explain, ExplainReply, InterfaceDescription, InterfaceDescriptionReply,
-    ProvisionTag, Quarantine as QuarantineCall, Record, RecordReply, Renew, RequestTag,
-    ServiceInfo, ServiceInfoReply, Status, StatusReply,
+    ProvisionTag, Quarantine as QuarantineCall, Record, RecordRelease, RecordReply, Renew,
+    RequestTag, ServiceInfo, ServiceInfoReply, Status, StatusReply,
 };
 use portcullis_client::{
     AgentError, Call, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -50,6 +50,10 @@ pub(crate) fn answer(node: &Node, call: Call, arrived: Instant) -> Vec<u8> {
         Call::Quarantine(call) => {
             reply::<QuarantineCall>(run(node, |answer| Job::Quarantine(call.reason, answer)))
         }
+        Call::RecordRelease(call) => reply::<RecordRelease>(
+            node.record_release(&call)
+                .map(|sequence| RecordReply { sequence }),
+        ),
         Call::Capture(_) => reply::<Capture>(run(node, Job::Capture)),
         Call::AnchorLedger(_) => reply::<AnchorLedger>(run(node, Job::AnchorLedger)),
         Call::CertifyLedger(call) => reply::<CertifyLedger>(certify_ledger(node, &call.nonce)),

@@ -13,6 +13,7 @@ mod ledger;
 mod quarantine;
 mod reference;
 mod seccomp;
+mod sensitivity;
 mod status;
 mod tag;
 mod verdict;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Containers(containers::ContainersCommand),
     Check(check::CheckArguments),
+    /// Look at the level of sensitivity that this host took of its first workload, or give it up.
+    #[command(subcommand)]
+    Sensitivity(sensitivity::SensitivityCommand),
     /// Judge and compare seccomp sections and profiles.
     #[command(subcommand)]
     Seccomp(seccomp::SeccompCommand),
@@ -74,6 +78,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Census(arguments) => census::run(arguments),
         Command::Containers(command) => containers::run(command),
         Command::Check(arguments) => check::run(arguments),
+        Command::Sensitivity(command) => sensitivity::run(command),
         Command::Seccomp(command) => seccomp::run(command),
         Command::Doctor(arguments) => doctor::run(arguments),
     }

@@ -137,8 +137,6 @@ impl<'a> Trial<'a> {
         let mut subject = subject.clone();
         let mut allowed = self.settings.mounts_allow.clone();
         allowed.extend(extra.mount.map(str::to_owned));
-        let policy = FactsPolicy::allowing(&allowed);
-        let facts = subject.facts(self.rootfs, &policy);
         let annotation = |name: &str| subject.config.annotation(name);
         let namespace = namespace_of(self.namespace, annotation).to_owned();
         let mut demands = self
@@ -149,6 +147,11 @@ impl<'a> Trial<'a> {
         }
         let name = demands.effective.profile.clone();
         let profile = self.profile(&name)?;
+        let hooks = profile.hashed_hooks(&subject.config);
+        let policy = FactsPolicy::allowing(&allowed).hashing(&hooks);
+        let facts = subject.facts(self.rootfs, &policy);
+        let rules = &demands.effective.node_rules.image;
+        let found = rules.refusals(&demands.image);
         let mut concessions = demands.concessions;
         if let Some(relaxation) = extra.relaxation {
             let names = concessions.relaxations.names().chain([relaxation]);
@@ -156,6 +159,18 @@ impl<'a> Trial<'a> {
         }
         let config = subject.config.clone();
         let result = facts.and_then(|facts| harden(config, &profile, &facts, &concessions));
+        let (standing, noted) = concessions.modes.sorted(found);
+        let result = match (result, standing) {
+            (Ok(mut hardened), None) => {
+                hardened.audited.refusals.extend(noted);
+                Ok(hardened)
+            }
+            (Ok(_), Some(refusals)) => Err(refusals),
+            (Err(mut refusals), standing) => {
+                refusals.extend(standing.into_iter().flatten());
+                Err(refusals)
+            }
+        };
         Ok((subject, namespace, name, result))
     }
 

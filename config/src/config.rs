@@ -9,6 +9,7 @@ use portcullis_gate::policy::NamespaceDemand;
 use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, Rule, RuleMode, RuleModes, quote};
 use portcullis_seccomp::Floor;
 
+use crate::node_rules::{ImageRules, NodeRules};
 use crate::pattern::Pattern;
 use crate::relaxation::Relaxation;
 use crate::source_pattern::SourcePattern;
@@ -50,6 +51,9 @@ pub struct Config {
     pub floor: Floor,
     /// The OCI runtime.
     pub runtime: RuntimeConfig,
+    /// What is asked of images, levels and versions. The level of a workload is the one of
+    /// namespaces that name none; see [`Config::effective`].
+    pub node_rules: NodeRules,
     /// The OCI hook.
     pub hook: HookConfig,
     /// The agent.
@@ -76,6 +80,10 @@ pub struct NamespacePolicy {
     pub profile: Option<String>,
     /// Modes of rules, of which those that are stricter than the node's hold.
     pub rules: Vec<(Rule, RuleMode)>,
+    /// What is asked of their images, beyond what the node asks.
+    pub image: ImageRules,
+    /// Their level of sensitivity.
+    pub sensitivity: Option<String>,
 }
 
 /// How a further process in a container is decided.
@@ -210,6 +218,8 @@ pub struct Effective<'a> {
     pub modes: RuleModes,
     /// The relaxations of this namespace, whatever image they are for, expired ones too.
     pub relaxations: Vec<&'a Relaxation>,
+    /// What is asked of images, levels and versions.
+    pub node_rules: NodeRules,
     order: &'a [String],
 }
 
@@ -242,6 +252,8 @@ impl Config {
         let mut policy = self.launch.clone();
         let mut profile = &self.default_profile;
         let mut modes = self.rules.clone();
+        let mut node_rules = self.node_rules.clone();
+        let mut levels: Vec<String> = Vec::new();
         for matching in self
             .namespaces
             .iter()
@@ -253,6 +265,12 @@ impl Config {
                     requirement: matching.require_tags.clone(),
                 });
             }
+            node_rules.image.tighten(&matching.image);
+            if let Some(level) = &matching.sensitivity
+                && !levels.contains(level)
+            {
+                levels.push(level.clone());
+            }
             if let Some(wanted) = &matching.profile
                 && rank(&self.profile_order, wanted) > rank(&self.profile_order, profile)
             {
@@ -262,10 +280,14 @@ impl Config {
                 modes.tighten(*rule, *mode);
             }
         }
+        if !levels.is_empty() {
+            node_rules.sensitivity.workload = levels;
+        }
         Effective {
             policy,
             profile: profile.clone(),
             modes,
+            node_rules,
             relaxations: self
                 .relaxations
                 .iter()

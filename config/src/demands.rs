@@ -5,9 +5,13 @@ use portcullis_gate::{Refusals, Requirement};
 use portcullis_hardening::{Concessions, Relaxations};
 
 use crate::config::{CRI_CONTAINERD_NAMESPACE, Config, Effective, namespace_of};
+use crate::node_rules::ImageName;
 
 /// Annotation in which containerd's CRI plugin names the image of a container.
 const CRI_IMAGE: &str = "io.kubernetes.cri.image-name";
+
+/// Annotation in which it says whether a container is the sandbox of a pod.
+const CRI_CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 
 /// What holds for one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub struct Demands<'a> {
     /// What node policy gives up for it: exceptions that hold for its image, and rules that are not
     /// enforced. Who has authority to except one launch more adds to it before it is used.
     pub concessions: Concessions,
+    /// Its image, if somebody who can be believed names it.
+    pub image: ImageName,
 }
 
 // === impl Config ===
@@ -27,8 +33,8 @@ impl Config {
     /// What holds for a container that containerd starts in `containerd_namespace`.
     ///
     /// `annotation` looks up an annotation of its OCI configuration. Annotations can only tighten;
-    /// a relaxation follows from one only inside the containerd namespace of Kubernetes, where the
-    /// CRI plugin, not its client, says which image it is.
+    /// a relaxation, and the name of an image, follow from one only inside the containerd namespace
+    /// of Kubernetes, where the CRI plugin, not its client, says which image it is.
     ///
     /// # Errors
     ///
@@ -53,6 +59,7 @@ impl Config {
                 .effective
                 .relaxations_for(digest, now_unix_s)
                 .collect();
+            demands.image = cri_image(annotation);
         }
         Ok(demands)
     }
@@ -82,7 +89,18 @@ impl Config {
             },
             effective,
             require_tags: require_tags.into_iter().collect(),
+            image: ImageName::Unknown,
         })
+    }
+}
+
+/// The image that the CRI plugin names. It says of a sandbox that it is one, and not before
+/// containerd 2 which image that is of.
+fn cri_image<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> ImageName {
+    match annotation(CRI_IMAGE) {
+        Some(name) => ImageName::Named(name.to_owned()),
+        None if annotation(CRI_CONTAINER_TYPE) == Some("sandbox") => ImageName::Sandbox,
+        None => ImageName::Unknown,
     }
 }
 
@@ -142,6 +160,33 @@ mod tests {
                 .demands("default", annotations(&asked), 0)
                 .unwrap_err();
             assert_eq!(refusals.first().code, code);
+        }
+    }
+
+    #[test]
+    fn only_cri_can_name_an_image() {
+        let config = config();
+        let kind = |kind: &str| (CRI_CONTAINER_TYPE, kind.to_owned());
+        let named = || (CRI_IMAGE, "nginx:1.27".to_owned());
+        for (pairs, expected) in [
+            (vec![], ImageName::Unknown),
+            (vec![kind("container")], ImageName::Unknown),
+            (vec![kind("sandbox")], ImageName::Sandbox),
+            (vec![named()], ImageName::Named("nginx:1.27".to_owned())),
+            // A name is judged, whatever it is for.
+            (
+                vec![named(), kind("sandbox")],
+                ImageName::Named("nginx:1.27".to_owned()),
+            ),
+        ] {
+            let by_cri = config.demands("k8s.io", annotations(&pairs), 0).unwrap();
+            assert_eq!(by_cri.image, expected);
+            for namespace in ["default", "moby"] {
+                let by_client = config.demands(namespace, annotations(&pairs), 0).unwrap();
+                assert_eq!(by_client.image, ImageName::Unknown);
+            }
+            let by_hook = config.demands_in("k8s.io", annotations(&pairs)).unwrap();
+            assert_eq!(by_hook.image, ImageName::Unknown);
         }
     }
 

@@ -24,6 +24,12 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
     ("exec", &["allow", "gate"]),
     ("mounts", &["allow", "root_sources"]),
     ("runtime", &["binary", "root", "systemd_cgroup"]),
+    ("image", &["digest_only", "registries"]),
+    ("sensitivity", &["tag", "default", "pin"]),
+    (
+        "versions",
+        &["kernel", "runc", "crun", "libseccomp", "deny"],
+    ),
     ("floor", &["deny_syscalls", "deny_socket_families"]),
     ("hook", &["require_hardened"]),
     (
@@ -51,7 +57,18 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
 
 /// Lists of tables and the keys of each.
 pub(crate) const LISTS: &[(&str, &[&str])] = &[
-    ("namespace", &["name", "require_tags", "profile", "rules"]),
+    (
+        "namespace",
+        &[
+            "name",
+            "require_tags",
+            "profile",
+            "rules",
+            "digest_only",
+            "registries",
+            "sensitivity",
+        ],
+    ),
     (
         "relaxation",
         &["name", "namespace", "image", "expires", "reason"],

@@ -9,8 +9,10 @@ mod config;
 mod defaults;
 mod demands;
 mod duration;
+mod image_pattern;
 mod keys;
 mod load;
+pub mod node_rules;
 pub mod paths;
 mod pattern;
 mod profile;
@@ -26,10 +28,12 @@ pub use config::{
     NamespacePolicy, OnDriftPods, RemoteConfig, RuntimeConfig, WebhookConfig, namespace_of,
 };
 pub use demands::Demands;
+pub use image_pattern::ImagePattern;
 pub use load::{
     ReferenceFile, load, load_as, load_from, parse, reference_values, reference_values_from,
     trusted_keys, trusted_keys_from,
 };
+pub use node_rules::NodeRules;
 pub use pattern::Pattern;
 pub use profile::{profile, profile_from};
 pub use relaxation::{Date, Relaxation};

@@ -34,6 +34,9 @@ pub const METRICS: &str = "/run/portcullis/metrics.prom";
 /// What shims and hooks remember of verdicts in this boot, mode 0700. Not beneath [`RUN`]: the
 /// agent is let into that, and service managers remove it when the agent stops.
 pub const SEEN: &str = "/run/portcullis-gate";
+/// The level that this host took of its first workload, mode 0700. Not beneath [`STATE`], which the
+/// agent is let into.
+pub const PIN: &str = "/var/lib/portcullis-gate";
 /// Where systemd starts a responder to drift for each connection, mode 0600. Not beneath [`RUN`],
 /// which goes with the agent.
 pub const RESPONDER: &str = "/run/portcullis-responder.sock";

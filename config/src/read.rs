@@ -4,6 +4,7 @@ mod agent;
 mod drift;
 mod floor;
 mod node;
+mod node_rules;
 mod remote;
 mod rules;
 mod workload;
@@ -69,6 +70,7 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
         root_sources: node::root_sources(&mut reader, root),
         floor: floor::floor(&mut reader, root),
         runtime: node::runtime(&mut reader, root),
+        node_rules: node_rules::rules(&mut reader, root),
         hook: node::hook(&mut reader, root),
     };
     match Refusals::from_vec(reader.faults) {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_hardening::{
-DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile, Concessions,
+    Concessions, DirectoryFact, HostFacts, MountSource, NamespaceOrigin, OciConfig, Profile,
     RootfsFacts, harden,
 };
 

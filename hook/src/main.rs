@@ -20,6 +20,7 @@ mod agent;
 mod arguments;
 mod bundle;
 mod names;
+mod node_rules;
 mod state;
 mod system_log;
 mod verification;

@@ -20,6 +20,7 @@ use crate::agent;
 use crate::arguments::Arguments;
 use crate::bundle::Bundle;
 use crate::names;
+use crate::node_rules;
 use crate::state::{self, State};
 use crate::system_log::{self, Severity};
 
@@ -139,19 +140,26 @@ impl Launch<'_> {
         } else {
             Ok(())
         };
-        let host = match self.decide(demands, snapshot)? {
+        let mut against = Vec::new();
+        let permit = match self.decide(demands, snapshot)? {
             Decision::Permitted(permit) => {
-                record.verdict_sha256 = Some(permit.verdict_sha256);
-                Ok(())
+                record.verdict_sha256 = Some(permit.verdict_sha256.clone());
+                Some(permit)
             }
-            Decision::Refused(refusals) | Decision::Undecided(refusals) => Err(refusals),
+            Decision::Refused(refusals) | Decision::Undecided(refusals) => {
+                against.extend(refusals);
+                None
+            }
         };
-        match (host, container) {
-            (Err(mut host), Err(container)) => {
-                host.extend(container);
-                Err(host)
-            }
-            (host, container) => host.and(container),
+        against.extend(container.err().into_iter().flatten());
+        let judged = node_rules::judge(demands, permit.as_ref())?;
+        record.audited.note(&judged.audited);
+        against.extend(judged.standing.into_iter().flatten());
+        match (Refusals::from_vec(against), judged.level) {
+            (Some(refusals), _) => Err(refusals),
+            // Last, for what is refused takes no level, and audit mode changes nothing.
+            (None, Some(level)) if self.config.mode == Mode::Enforce => node_rules::pin(&level),
+            (None, _) => Ok(()),
         }
     }
 
@@ -202,7 +210,8 @@ impl Launch<'_> {
     fn harden(&self, demands: &Demands<'_>) -> Result<Hardened, Refusals> {
         let profile = portcullis_config::profile(&demands.effective.profile)?;
         let oci: &OciConfig = &self.bundle.config;
-        let policy = FactsPolicy::allowing(&self.config.mounts_allow);
+        let policy =
+            FactsPolicy::allowing(&self.config.mounts_allow).hashing(&profile.hashed_hooks(oci));
         let facts = portcullis_host::facts(oci, self.rootfs().as_deref(), &policy)
             .map_err(|error| error.refusal())?;
         harden(oci.clone(), &profile, &facts, &demands.concessions)

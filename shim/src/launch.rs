@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use containerd_shim_protos::api::Mount;
-use portcullis_config::{Config, Mode};
+use portcullis_config::node_rules::ImageName;
+use portcullis_config::{Config, Mode, NodeRules};
 use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Operation};
 use portcullis_gate::{
     Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
 };
-use portcullis_hardening::{Concessions, Hardened, OciConfig, Profile, harden};
-use portcullis_host::{FactsPolicy, joined_user_namespace};
+use portcullis_hardening::{Baseline, Concessions, Hardened, OciConfig, Profile, harden};
+use portcullis_host::{FactsPolicy, RuntimeBinary, joined_user_namespace};
 use protobuf::well_known_types::any::Any;
 
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::log;
 use crate::options::RuntimeOptions;
 use crate::status::TaskError;
+use crate::stdio::Spawn;
 
 mod admission;
 mod agent;
@@ -26,10 +28,12 @@ mod created;
 mod docket;
 mod enforcement;
 mod floor;
+mod node_rules;
 mod origin;
 mod reach;
 mod resident;
 mod runtime_choice;
+mod runtime_version;
 
 pub(crate) use admission::{Admission, recheck};
 pub(crate) use clamp::{AdmittedExec, admit_exec, admit_update};
@@ -66,6 +70,18 @@ struct Terms {
     profile: String,
     require_tags: Vec<Requirement>,
     concessions: Concessions,
+    rules: NodeRules,
+    image: ImageName,
+}
+
+/// A launch against which nothing stands, or that audit mode lets go on.
+#[derive(Debug)]
+struct JudgedLaunch {
+    config: OciConfig,
+    /// `None` if hardening refuses it.
+    baseline: Option<Baseline>,
+    /// The level that the host takes of it, or has taken before.
+    level: Option<String>,
 }
 
 // === impl Launch ===
@@ -210,6 +226,8 @@ impl Launch {
             profile: demands.effective.profile,
             require_tags: demands.require_tags,
             concessions: demands.concessions,
+            rules: demands.effective.node_rules,
+            image: demands.image,
         })
     }
 }
@@ -246,46 +264,38 @@ impl Decided {
     ///
     /// # Errors
     ///
-    /// [`TaskError::Refused`]: the configuration asks for what the profile denies, or the ledger
-    /// does not take the record.
-    pub(crate) async fn admit(mut self, options: &RuntimeOptions) -> Result<Admission, TaskError> {
+    /// [`TaskError::Refused`]: the configuration asks for what the profile denies, image, level or
+    /// versions are not what node policy asks, or the ledger does not take the record.
+    pub(crate) async fn admit(
+        mut self,
+        options: &RuntimeOptions,
+        spawn: Spawn<'_>,
+    ) -> Result<Admission, TaskError> {
         let docket = &mut self.launch.docket;
-        let rootfs = self
-            .launch
-            .bundle
-            .join(self.launch.oci.root_path().unwrap_or_default());
         let runtime_binary = match runtime_choice::trusted(options, &docket.config.runtime.binary) {
             Ok(binary) => binary,
             Err(refusal) => return Err(docket.refuse_always(refusal.into()).await),
         };
-        let (config, baseline) = match hardened(
-            docket,
-            (&self.terms, &self.profile),
-            &self.launch.oci,
-            &rootfs,
-        ) {
-            Ok(hardened) => {
-                docket.record.changes = hardened.changes.iter().map(ChangeRecord::from).collect();
-                hardened.audited.add_to(&mut docket.record.audited);
-                (hardened.config, Some(hardened.baseline))
-            }
-            Err(refusals) => {
-                docket.refuse(refusals).await?;
-                (self.launch.oci.clone(), None)
-            }
-        };
+        let judged = self.judge(&runtime_binary, spawn).await?;
+        let docket = &mut self.launch.docket;
         // Audit mode changes nothing: it shows what enforcing would do.
         let audit = docket.config.mode == Mode::Audit;
         let bytes = if audit {
             self.launch.oci.to_bytes()
         } else {
-            config.to_bytes()
+            judged.config.to_bytes()
         };
         let after = docket::sha256_hex(&bytes);
         docket.record.config_sha256 = Some(ConfigDigests {
             before: self.launch.before.clone(),
             after: after.clone(),
         });
+        // Last, for what is refused takes no level. Should there be no record now, the host keeps
+        // its level without a workload, until it is released.
+        let level = judged.level.filter(|_| !audit);
+        if let Err(refusals) = node_rules::pin(level.as_deref()) {
+            docket.refuse(refusals).await?;
+        }
         docket.record_permitted().await?;
         let floor = Floor::of(
             &docket.config,
@@ -297,7 +307,7 @@ impl Decided {
         write(
             &self.launch.bundle,
             &bytes,
-            &runtime_binary,
+            runtime_binary.path(),
             options,
             systemd_cgroup,
         )?;
@@ -307,13 +317,59 @@ impl Decided {
             permit: self.permit,
             require_tags: self.terms.require_tags,
             policy: self.terms.policy,
-            baseline,
+            baseline: judged.baseline,
             config_sha256: after,
             audit,
             floor,
             shares_pid_namespace: admission::shares_pid_namespace(&self.launch.oci),
             systemd_cgroup,
-            runtime_binary,
+            runtime_binary: runtime_binary.path().to_owned(),
+            level,
+        })
+    }
+
+    /// Judges the container by its profile and by the rules about what it comes from and runs on;
+    /// all reasons are told together.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Refused`].
+    async fn judge(
+        &mut self,
+        runtime_binary: &RuntimeBinary,
+        spawn: Spawn<'_>,
+    ) -> Result<JudgedLaunch, TaskError> {
+        let docket = &mut self.launch.docket;
+        let permit = self.permit.as_ref();
+        let around = match node_rules::judge(&self.terms, permit, runtime_binary, spawn).await {
+            Ok(around) => around,
+            Err(fault) => return Err(docket.refuse_always(fault.into()).await),
+        };
+        let oci = &self.launch.oci;
+        let rootfs = self.launch.bundle.join(oci.root_path().unwrap_or_default());
+        let mut against = Vec::new();
+        let hardened = hardened(docket, (&self.terms, &self.profile), oci, &rootfs);
+        let (config, baseline) = match hardened {
+            Ok(hardened) => {
+                docket.record.changes = hardened.changes.iter().map(ChangeRecord::from).collect();
+                hardened.audited.add_to(&mut docket.record.audited);
+                (hardened.config, Some(hardened.baseline))
+            }
+            Err(refusals) => {
+                against.extend(refusals);
+                (oci.clone(), None)
+            }
+        };
+        // What cannot be read comes first, so that it stops the launch in audit mode too.
+        against.extend(around.standing.into_iter().flatten());
+        docket.record.audited.note(&around.audited);
+        if let Some(refusals) = Refusals::from_vec(against) {
+            docket.refuse(refusals).await?;
+        }
+        Ok(JudgedLaunch {
+            config,
+            baseline,
+            level: around.level,
         })
     }
 }
@@ -326,7 +382,8 @@ fn hardened(
     rootfs: &Path,
 ) -> Result<Hardened, Refusals> {
     let begun = Instant::now();
-    let policy = FactsPolicy::allowing(&docket.config.mounts_allow);
+    let policy =
+        FactsPolicy::allowing(&docket.config.mounts_allow).hashing(&profile.hashed_hooks(oci));
     let mut facts =
         portcullis_host::facts(oci, Some(rootfs), &policy).map_err(|error| error.refusal())?;
     if let (None, Some(path)) = (&facts.user_namespace, joined_user_namespace(oci)) {

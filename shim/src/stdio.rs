@@ -28,7 +28,7 @@ mod file;
 mod target;
 pub(crate) mod terminal;
 
-pub(crate) use driver::Source;
+pub(crate) use driver::{Source, Spawn};
 pub(crate) use error::StdioError;
 pub(crate) use terminal::{ConsoleSocket, Terminal};
 

@@ -302,6 +302,7 @@ mod needs_swtpm {
             judges_by_the_modes_of_rules(&node, &bundle)?;
             records_what_it_cannot_judge(&node, &bundle)?;
             refuses_a_tag_that_is_not_met(&bundle)?;
+            judges_image_level_and_versions(&node, &bundle)?;
             refuses_a_drifted_host(&node, &bundle)?;
             bundle.write_hardened(&bundle.config("createRuntime")?)?;
             node.stop_agent()?;
@@ -402,6 +403,45 @@ mod needs_swtpm {
             }
         }
         Ok(())
+    }
+
+    /// The runtime whose version is asked is the one that runs the hook.
+    fn judges_image_level_and_versions(node: &Node, bundle: &Bundle) -> Outcome {
+        bundle.write_hardened(&bundle.config("createRuntime")?)?;
+        for (settings, code) in [
+            ("[image]\ndigest_only = true", Some("image-unknown")),
+            // The host's tag says pool=shop.
+            ("[sensitivity]\ntag = \"pool\"\ndefault = \"shop\"", None),
+            (
+                "[sensitivity]\ntag = \"pool\"\ndefault = \"pci\"",
+                Some("sensitivity-mismatch"),
+            ),
+            (
+                "[sensitivity]\npin = true\n[versions]\nkernel = \"99.0\"",
+                Some("sensitivity-unknown"),
+            ),
+            ("[sensitivity]\npin = true\ndefault = \"pci\"", None),
+            (
+                "[sensitivity]\npin = true\ndefault = \"public\"",
+                Some("sensitivity-mismatch"),
+            ),
+            ("[versions]\nrunc = \"1.0.0-rc93\"\ncrun = \"0.19\"", None),
+            (
+                "[versions]\nrunc = \"99.0\"\ncrun = \"99.0\"",
+                Some("runtime-version-denied"),
+            ),
+            (
+                "[versions]\nkernel = \"99.0\"",
+                Some("kernel-version-denied"),
+            ),
+        ] {
+            node.set("50-rules", &format!("{settings}\n"))?;
+            match code {
+                Some(code) => bundle.is_refused(code).map(drop)?,
+                None => bundle.starts()?,
+            }
+        }
+        node.unset("50-rules")
     }
 
     fn refuses_a_drifted_host(node: &Node, bundle: &Bundle) -> Outcome {

@@ -1,6 +1,7 @@
 //! `portcullis check`
 
 mod judgement;
+mod node_rules;
 
 use std::path::{Path, PathBuf};
 
@@ -138,7 +139,8 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
     let host = if arguments.offline {
         Host::NotAsked
     } else {
-        Host::Asked(ask_gate(&settings, namespace, &parts, &input.path)?)
+        let decision = ask_gate(&settings, namespace, &parts, &input.path)?;
+        Host::Asked(node_rules::held(decision, &settings, namespace, &parts)?)
     };
     let judgement = Judgement {
         audit: settings.mode == Mode::Audit,

@@ -3,13 +3,13 @@
 mod version;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use clap::Args;
-use portcullis_host::{HostError, runtime_binary};
+use portcullis_gate::Version;
+use portcullis_host::{HostError, ask_version, runtime_binary};
 use serde_json::{Value, json};
 
-use self::version::{Finding, Version};
+use self::version::Finding;
 use crate::failure::{EXIT_REFUSED, EXIT_UNDECIDED, Failure};
 use crate::paint::{Rows, bad, caution, good, plain};
 use crate::report::Report;
@@ -73,7 +73,7 @@ fn look_at(name: String, is_named: bool) -> Option<Looked> {
         }
     };
     looked.path = binary.path().display().to_string();
-    let told = told_version(binary.path());
+    let told: Option<Version> = ask_version(binary.path()).ok().map(|it| it.version);
     looked.version = told.as_ref().map(ToString::to_string);
     match version::judge(&looked.name, told.as_ref()) {
         Finding::Fixed => {}
@@ -81,19 +81,6 @@ fn look_at(name: String, is_named: bool) -> Option<Looked> {
         Finding::Unknown => looked.is_known = false,
     }
     Some(looked)
-}
-
-/// What the runtime says it is.
-fn told_version(path: &Path) -> Option<Version> {
-    let output = Command::new(path)
-        .arg("--version")
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Version::find(text.lines().next()?)
 }
 
 fn report(looked: &[Looked]) -> Report {

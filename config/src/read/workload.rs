@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portcullis_gate::{Code, Refusal};
 
-use super::{requirement, rules};
+use super::{node_rules, requirement, rules};
 use crate::config::NamespacePolicy;
 use crate::defaults;
 use crate::pattern::Pattern;
@@ -78,11 +78,15 @@ pub(super) fn namespaces(
         let require_tags = requirement(reader, section, "require_tags").unwrap_or_default();
         let profile = profile(reader, section, "profile", order);
         let rules = rules::namespace(reader, section);
+        let image = node_rules::image(reader, section);
+        let sensitivity = node_rules::level(reader, section, "sensitivity");
         policies.extend(pattern.map(|pattern| NamespacePolicy {
             pattern,
             require_tags,
             profile,
             rules,
+            image,
+            sensitivity,
         }));
     }
     policies

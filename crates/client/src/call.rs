@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use crate::message::{AgentError, MalformedMessage, Method};
 use crate::method::{
     AnchorLedger, Attest, Capture, CertifyLedger, Enroll, Evidence, Explain, InterfaceDescription,
-    ProvisionTag, Quarantine, Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
+    ProvisionTag, Quarantine, Record, RecordRelease, Renew, RequestTag, ServiceInfo, Snapshot,
+    Status,
 };
 use crate::strict;
 
@@ -30,6 +31,8 @@ pub enum Call {
     Renew(Renew),
     /// `dev.portcullis.Agent.Quarantine`
     Quarantine(Quarantine),
+    /// `dev.portcullis.Agent.RecordRelease`
+    RecordRelease(RecordRelease),
     /// `dev.portcullis.Agent.Capture`
     Capture(Capture),
     /// `dev.portcullis.Agent.Evidence`
@@ -102,6 +105,7 @@ impl Call {
             Enroll::NAME => fields(parameters).map(Self::Enroll),
             Renew::NAME => fields(parameters).map(Self::Renew),
             Quarantine::NAME => fields(parameters).map(Self::Quarantine),
+            RecordRelease::NAME => fields(parameters).map(Self::RecordRelease),
             Capture::NAME => fields(parameters).map(Self::Capture),
             Evidence::NAME => fields(parameters).map(Self::Evidence),
             AnchorLedger::NAME => fields(parameters).map(Self::AnchorLedger),

@@ -250,6 +250,17 @@ method!(
     }, QuarantineReply
 );
 method!(
+    /// Notes that the host gives up the level of sensitivity that it took of its first workload.
+    RecordRelease, "dev.portcullis.Agent.RecordRelease", {
+        /// The level.
+        level: String,
+        /// When it was taken, in seconds since 1970.
+        since: u64,
+        /// Why it is given up, in the words of the operator.
+        reason: String
+    }, RecordReply
+);
+method!(
     /// Reads the PCRs that reference values are made from.
     Capture, "dev.portcullis.Agent.Capture", {}, CaptureReply
 );
@@ -301,7 +312,7 @@ method!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotReply(pub portcullis_gate::Snapshot);
 
-/// Answer to [`Record`].
+/// Answer to [`Record`] and [`RecordRelease`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordReply {
     /// Number of the ledger entry.

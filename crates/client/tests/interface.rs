@@ -7,7 +7,8 @@
 
 use portcullis_client::method::{
     AnchorLedger, Attest, Capture, CertifyLedger, Enroll, Evidence, Explain, InterfaceDescription,
-    ProvisionTag, Quarantine, Record, Renew, RequestTag, ServiceInfo, Snapshot, Status,
+    ProvisionTag, Quarantine, Record, RecordRelease, Renew, RequestTag, ServiceInfo, Snapshot,
+    Status,
 };
 use portcullis_client::{
     AgentError, INTERFACE, INTERFACE_NAME, Method, SERVICE_INTERFACE, SERVICE_INTERFACE_NAME,
@@ -57,6 +58,11 @@ fn all_calls() -> Vec<Value> {
         wire_call(&Renew {}),
         wire_call(&Quarantine {
             reason: Some("r".to_owned()),
+        }),
+        wire_call(&RecordRelease {
+            level: "pci".to_owned(),
+            since: 7,
+            reason: "r".to_owned(),
         }),
         wire_call(&Capture {}),
         wire_call(&Evidence {

@@ -292,6 +292,24 @@ codes! {
     OciFieldDenied "oci-field-denied" Refused "OCI runtime-spec 1.2",
         "a field of the OCI configuration that the profile does not allow is set" => "drop the field";
 
+    // Where it comes from, and what it may run beside and on.
+    ImageUnknown "image-unknown" Refused "NIST SP 800-190 4.1.5",
+        "nobody who can be believed says which image the container is of" => "start it as a pod";
+    ImageDigestMissing "image-digest-missing" Refused "NIST SP 800-190 4.2.2",
+        "the image is named by a tag, which can be moved, and not by its digest" => "name it as 'NAME@sha256:…'";
+    ImageRegistryDenied "image-registry-denied" Refused "NIST SP 800-190 4.1.5",
+        "the image is not from a registry that the node policy approves" => "use an image of an approved registry";
+    SensitivityUnknown "sensitivity-unknown" Refused "NIST SP 800-190 4.3.4",
+        "the level of the workload, or that of the host, is not known or not one" => "set 'sensitivity=' of its namespace, or tag the host";
+    SensitivityMismatch "sensitivity-mismatch" Refused "NIST SP 800-190 4.3.4",
+        "the host is for workloads of another sensitivity" => "schedule it on a host of its level";
+    RuntimeVersionDenied "runtime-version-denied" Refused "NIST SP 800-190 4.4.1",
+        "the OCI runtime, or a library of it, is of a version that the node policy does not accept" => "update the OCI runtime";
+    KernelVersionDenied "kernel-version-denied" Refused "NIST SP 800-190 4.5.3",
+        "the kernel is of a version that the node policy does not accept" => "update the kernel and reboot";
+    VersionUnknown "version-unknown" Undecided "NIST SP 800-190 4.4.1",
+        "a version that the node policy has a rule for cannot be found out" => "run 'portcullis doctor'";
+
     // Settings.
     ConfigMissing "config-missing" Fault "NIST SP 800-190 4.4.3",
         "a file without which nothing can be decided is not there" => "install the package's own file";

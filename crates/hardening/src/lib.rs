@@ -59,8 +59,8 @@ pub use enforcement::{
 };
 pub use exec::{ClampedExec, EXEC_LIMITS, clamp_exec};
 pub use facts::{
-    AppArmor, DirectoryFact, HookFile, HostFacts, IdRange, MountSource, NamespaceKind, NamespaceOrigin,
-    Rlimit, RootfsFacts, SANDBOX_PROFILE, UserNamespaceMaps,
+    AppArmor, DirectoryFact, HookFile, HostFacts, IdRange, MountSource, NamespaceKind,
+    NamespaceOrigin, Rlimit, RootfsFacts, SANDBOX_PROFILE, UserNamespaceMaps,
 };
 pub use harden::{Hardened, Purpose, harden};
 pub use mount_line::MountLine;

@@ -53,6 +53,14 @@ pub enum HostError {
         /// The directories, separated by colons.
         directories: &'static str,
     },
+    /// A program does not say its version.
+    #[error("cannot learn the version of '{}': {why}", path.display())]
+    Version {
+        /// The program.
+        path: PathBuf,
+        /// What it said or did.
+        why: String,
+    },
     /// What is to be kept for other relying parties cannot be written.
     #[error("cannot write '{}'", path.display())]
     Write {

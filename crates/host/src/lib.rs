@@ -29,8 +29,12 @@ mod boot;
 mod error;
 mod facts;
 mod held;
+mod kept;
+mod kernel_release;
 mod moment;
+mod pin;
 mod runtime_binary;
+mod runtime_version;
 mod seen;
 mod trusted_file;
 mod whole_file;
@@ -39,8 +43,14 @@ pub use boot::boot_id;
 pub use error::HostError;
 pub use facts::{FactsPolicy, facts, foreseen_source, joined_user_namespace, user_namespace_maps};
 pub use held::held;
+pub use kernel_release::kernel_release;
 pub use moment::{Clocks, clocks, moment};
+pub use pin::{Pin, pin, pinned, unpin};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
+pub use runtime_version::{
+    ANSWER_LIMIT, FileIdentity, SAID_LIMIT_BYTES, ask_version, remember_version,
+    remembered_version, runtime_version, told, version_command,
+};
 pub use seen::remember;
 pub use trusted_file::read_trusted_file;
 pub use whole_file::write_whole;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use crate::error::HostError;
+use crate::runtime_version::FileIdentity;
 use crate::trusted_file::refuse_foreign;
 
 /// Where runtimes are installed; never taken from the environment.
@@ -79,6 +80,34 @@ impl RuntimeBinary {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which file it is, and which content it has.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Read`].
+    pub fn identity(&self) -> Result<FileIdentity, HostError> {
+        let metadata = self.file.metadata().map_err(|cause| HostError::Read {
+            path: self.path.clone(),
+            cause,
+        })?;
+        Ok(FileIdentity::of(&metadata))
+    }
+
+    /// Makes sure that its path still leads to the file `identity`.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError`]: it was replaced meanwhile.
+    pub fn is_still(&self, identity: &FileIdentity) -> Result<(), HostError> {
+        if open(self.path.clone())?.identity()? == *identity {
+            return Ok(());
+        }
+        Err(HostError::Version {
+            path: self.path.clone(),
+            why: "it was replaced meanwhile".to_owned(),
+        })
     }
 }
 

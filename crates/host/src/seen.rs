@@ -4,31 +4,18 @@
 //! The agent cannot reach the directory where that is: it lies outside what the agent's confinement leaves open,
 //! so a carrier cannot make a relying party forget what it has seen.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::poll::{PollTimeout, poll};
 use portcullis_attestation::boot_id::BootId;
 use portcullis_gate::{Moment, Seen};
 
 use crate::error::HostError;
-use crate::trusted_file::{FOREIGN_WRITE, read_trusted_file};
+use crate::kept::{self, Lasting, lock};
 
 /// The file in it.
 const FILE: &str = "seen";
-/// The next version of it.
-const NEXT: &str = "seen.new";
 /// A line is about 250 bytes, and there is one for each verifier's key.
 const LIMIT_BYTES: u64 = 64 * 1024;
-/// How often, and with what pause, a lock is tried that another relying party holds. It is held
-/// for one small file in memory; whoever holds it for longer has been stopped.
-const TRIES: u32 = 50;
-/// See [`TRIES`].
-const PAUSE_MS: u8 = 5;
 
 /// Keeps what was seen in `moment`, if it is new, before anything is allowed on the strength of it.
 /// `directory` is root's, of mode 0700, in memory; it is made if it is not there.
@@ -46,90 +33,27 @@ pub fn remember(directory: &Path, moment: &Moment) -> Result<(), HostError> {
 /// What was seen in the boot `boot_id`; nothing if there is no file yet.
 pub(crate) fn read(directory: &Path, boot_id: &BootId) -> Result<Seen, HostError> {
     let path = directory.join(FILE);
-    let bytes = match read_trusted_file(&path, LIMIT_BYTES) {
-        Ok(bytes) => bytes,
-        Err(HostError::Open { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
-            return Ok(Seen::default());
-        }
-        Err(error) => return Err(error),
+    let Some(text) = kept::read(&path, LIMIT_BYTES)? else {
+        return Ok(Seen::default());
     };
-    let text = std::str::from_utf8(&bytes).ok();
-    text.and_then(|text| Seen::parse(text, boot_id))
-        .ok_or_else(|| HostError::Untrusted {
-            path,
-            expected: "lines of verdicts that were seen",
-            found: "others".to_owned(),
-        })
+    Seen::parse(&text, boot_id).ok_or_else(|| HostError::Untrusted {
+        path,
+        expected: "lines of verdicts that were seen",
+        found: "others".to_owned(),
+    })
 }
 
 fn write(directory: &Path, boot_id: &BootId, seen: &Seen) -> Result<(), HostError> {
     let _lock = lock(directory)?;
     let mut all = seen.clone();
     all.merge(read(directory, boot_id)?);
-    let next = directory.join(NEXT);
-    replace(
-        &next,
-        &directory.join(FILE),
-        all.to_text(boot_id).as_bytes(),
-    )
-    .map_err(|cause| HostError::Write { path: next, cause })
-}
-
-/// Readers see the old file or the new one. In memory, so there is nothing to write through.
-fn replace(next: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(next)?;
-    file.write_all(bytes)?;
-    std::fs::rename(next, path)
-}
-
-/// Opens the directory, made if it is not there, for nobody but us until the lock is dropped.
-fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
-    let failed = |cause| HostError::Open {
-        path: directory.into(),
-        cause,
-    };
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    let mut opened = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-        .open(directory)
-        .map_err(failed)?;
-    let metadata = opened.metadata().map_err(failed)?;
-    if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.mode() & FOREIGN_WRITE != 0 {
-        return Err(HostError::Untrusted {
-            path: directory.into(),
-            expected: "owner root and no write right for others",
-            found: format!(
-                "uid {}, mode {:04o}",
-                metadata.uid(),
-                metadata.mode() & 0o7777
-            ),
-        });
-    }
-    for _ in 0..TRIES {
-        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => opened = file,
-            Err((_file, errno)) => return Err(failed(errno.into())),
-        }
-        // Cut short by a signal, it is a shorter pause.
-        let _woken = poll(&mut [], PollTimeout::from(PAUSE_MS));
-    }
-    Err(failed(ErrorKind::TimedOut.into()))
+    let text = all.to_text(boot_id);
+    kept::replace(&directory.join(FILE), text.as_bytes(), Lasting::Boot)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
     use super::*;
 

@@ -11,6 +11,7 @@ use portcullis_seccomp::Instruction;
 use super::docket::{sha256_hex, still_fresh};
 use super::enforcement::refuse;
 use super::floor::Floor;
+use super::node_rules;
 use crate::bundle::{self, CONFIG, MAX_CONFIG_BYTES};
 use crate::status::TaskError;
 
@@ -32,6 +33,8 @@ pub(crate) struct Admission {
     pub(super) shares_pid_namespace: bool,
     pub(super) systemd_cgroup: bool,
     pub(super) runtime_binary: PathBuf,
+    /// The level that the host has taken, of this workload or an earlier one, and must still have.
+    pub(super) level: Option<String>,
     pub(super) floor: Floor,
 }
 
@@ -85,7 +88,8 @@ pub(super) fn shares_pid_namespace(oci: &OciConfig) -> bool {
 ///
 /// # Errors
 ///
-/// [`TaskError::Refused`] with `verdict-expired` or `config-changed`, recorded.
+/// [`TaskError::Refused`] with `verdict-expired`, `sensitivity-mismatch` or `config-changed`,
+/// recorded.
 pub(crate) async fn recheck(
     admission: &Admission,
     bundle: &Path,
@@ -97,6 +101,7 @@ pub(crate) async fn recheck(
         Some(permit) => still_fresh(permit, &admission.policy),
         None => Ok(()),
     };
+    let fresh = fresh.and_then(|()| node_rules::still_pinned(admission.level.as_deref()));
     let same = || unchanged(&admission.config_sha256, bundle).map_err(Refusals::from);
     let refusals = match fresh
         .and_then(|()| same())

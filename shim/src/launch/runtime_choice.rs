@@ -1,8 +1,9 @@
 //! Which OCI runtime a launch gets: what the request may choose, and what is trusted.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use portcullis_gate::{Code, Refusal, Refusals, quote};
+use portcullis_host::RuntimeBinary;
 use protobuf::well_known_types::any::Any;
 
 use crate::options::{self, RuntimeOptions};
@@ -62,7 +63,10 @@ pub(super) fn denied(options: &RuntimeOptions) -> Option<Refusals> {
 /// # Errors
 ///
 /// `runtime-untrusted`: somebody other than root could change it, or it is not there.
-pub(super) fn trusted(options: &RuntimeOptions, node_default: &str) -> Result<PathBuf, Refusal> {
+pub(super) fn trusted(
+    options: &RuntimeOptions,
+    node_default: &str,
+) -> Result<RuntimeBinary, Refusal> {
     let named = Some(options.binary_name.as_str()).filter(|name| !name.is_empty());
     let name = named.unwrap_or(node_default);
     let untrusted = |found: String| {
@@ -83,7 +87,7 @@ pub(super) fn trusted(options: &RuntimeOptions, node_default: &str) -> Result<Pa
             quote(&binary.path().display().to_string())
         )));
     }
-    Ok(binary.path().to_owned())
+    Ok(binary)
 }
 
 /// Whether the runtime's state may be in `root`: somewhere only root can write, for the runtime

@@ -122,7 +122,9 @@ impl Shim {
         let decided = launch.decide(&request.rootfs).await?;
         let rootfs = bundle.join("rootfs");
         mount_rootfs(&request.rootfs, &rootfs, undo).await?;
-        let admission = decided.admit(&options).await?;
+        let admission = decided
+            .admit(&options, &|command| self.spawn(command))
+            .await?;
 
         let mut runtime = Runtime::new(
             admission.runtime_binary().to_owned(),

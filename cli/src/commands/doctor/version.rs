@@ -1,14 +1,6 @@
-//! Versions of OCI runtimes, and what was fixed in which.
+//! What was fixed in which version of an OCI runtime.
 
-use std::fmt;
-
-/// A version: three numbers, and whether it came before the release of that number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version {
-    numbers: [u32; 3],
-    /// False sorts before true.
-    is_release: bool,
-}
+use portcullis_gate::Version;
 
 /// What is to be said of a runtime.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +18,7 @@ struct Fix {
     runtime: &'static str,
     issues: &'static str,
     /// The first version with it in each line that got it, ascending. Later lines have it.
-    since: &'static [[u32; 3]],
+    since: &'static [&'static str],
 }
 
 /// Source: release notes of the runtimes.
@@ -34,17 +26,17 @@ const FIXES: [Fix; 3] = [
     Fix {
         runtime: "runc",
         issues: "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881",
-        since: &[[1, 2, 8], [1, 3, 3], [1, 4, 0]],
+        since: &["1.2.8", "1.3.3", "1.4.0"],
     },
     Fix {
         runtime: "runc",
         issues: "CVE-2026-41579",
-        since: &[[1, 3, 6], [1, 4, 3], [1, 5, 0]],
+        since: &["1.3.6", "1.4.3", "1.5.0"],
     },
     Fix {
         runtime: "crun",
         issues: "CVE-2026-47766",
-        since: &[[1, 28, 0]],
+        since: &["1.28.0"],
     },
 ];
 
@@ -71,71 +63,22 @@ pub(super) fn judge(name: &str, version: Option<&Version>) -> Finding {
 
 impl Fix {
     fn is_in(&self, version: &Version) -> bool {
-        let line = |[major, minor, _]: [u32; 3]| [major, minor];
-        let has = |since: &[u32; 3]| *version >= Version::release(*since);
-        match self
+        let has = |since: &Version| version >= since;
+        let line = |version: &Version| [version.part(0), version.part(1)];
+        let since: Vec<Version> = self
             .since
             .iter()
-            .find(|since| line(**since) == line(version.numbers))
-        {
+            .copied()
+            .filter_map(Version::parse)
+            .collect();
+        match since.iter().find(|since| line(since) == line(version)) {
             Some(since) => has(since),
-            None => self.since.last().is_some_and(has),
+            None => since.last().is_some_and(has),
         }
     }
 
     fn remedy(&self) -> String {
-        let since: Vec<String> = self
-            .since
-            .iter()
-            .map(|since| Version::release(*since).to_string())
-            .collect();
-        format!("{} not fixed before {}", self.issues, since.join(", "))
-    }
-}
-
-// === impl Version ===
-
-impl Version {
-    const fn release(numbers: [u32; 3]) -> Self {
-        Self {
-            numbers,
-            is_release: true,
-        }
-    }
-
-    /// Finds the version in what a runtime prints first.
-    ///
-    /// ```text
-    /// runc version 1.1.5+ds1
-    /// crun version 1.8.1
-    /// runc version 1.4.0-rc.3
-    /// ```
-    pub(super) fn find(line: &str) -> Option<Self> {
-        let word = line.split_once(" version ")?.1.split_whitespace().next()?;
-        let end = word
-            .find(|one: char| !one.is_ascii_digit() && one != '.')
-            .unwrap_or(word.len());
-        let (numbers, rest) = word.split_at_checked(end)?;
-        let mut parts = numbers.split('.').map(str::parse);
-        let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
-        let patch = parts.next().unwrap_or(Ok(0)).ok()?;
-        parts.next().is_none().then_some(Self {
-            numbers: [major, minor, patch],
-            // What a distribution adds is no earlier than the release.
-            is_release: !rest.starts_with("-rc"),
-        })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.numbers;
-        write!(formatter, "{major}.{minor}.{patch}")?;
-        if self.is_release {
-            Ok(())
-        } else {
-            formatter.write_str("-rc")
-        }
+        format!("{} not fixed before {}", self.issues, self.since.join(", "))
     }
 }
 
@@ -144,7 +87,8 @@ mod tests {
     use super::*;
 
     fn judged(name: &str, line: &str) -> Finding {
-        judge(name, Version::find(line).as_ref())
+        let told = Version::told(line);
+        judge(name, told.as_ref().map(|(_program, version)| version))
     }
 
     #[test]
@@ -183,7 +127,6 @@ mod tests {
             ("runc", "no such thing"),
             ("runc", "runc version unknown"),
             ("runc", "runc version 1"),
-            ("runc", "runc version 1.2.3.4"),
         ] {
             assert_eq!(judged(name, line), Finding::Unknown, "{name}: {line}");
         }

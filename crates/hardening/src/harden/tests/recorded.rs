@@ -96,7 +96,7 @@ fn a_share_or_a_quota_of_processor_time_is_asked_for_where_one_is_required() {
             &Concessions::none(),
         );
         let first = refusals.unwrap_err().first().clone();
-        assert_eq!(first.code, portcullis_gate::Code::ResourceExcess);
+        assert_eq!(first.code, Code::ResourceExcess);
         assert_eq!(first.rule, Some(Rule::CpuLimit));
         let _starts = hardened(&bare, &profile(RESTRICTED));
     }
@@ -138,7 +138,7 @@ fn a_hook_that_is_listed_with_a_digest_is_that_program() {
         (None, "one that nobody looked at"),
     ] {
         let refusals = judged(sha256).unwrap_err();
-        assert_eq!(refusals.first().code, portcullis_gate::Code::HookDenied);
+        assert_eq!(refusals.first().code, Code::HookDenied);
         assert_eq!(refusals.first().found, found);
     }
     for digest in ["", "aa", &"A".repeat(64)] {

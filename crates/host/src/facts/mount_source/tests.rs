@@ -36,6 +36,7 @@ impl Host {
             containerd: vec![scratch.path().join("containerd")],
             kubelet: scratch.path().join("kubelet"),
             denied: vec![scratch.path().join("protected")],
+            hooks: Vec::new(),
         };
         let judge = Judge::new(&policy).unwrap();
         Self { scratch, judge }
