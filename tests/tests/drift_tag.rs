@@ -223,7 +223,7 @@ mod needs_containerd {
             assert!(drift_events().is_empty(), "{:?}", drift_events());
             assert_eq!(status("web").as_deref(), Some("running"));
             let refusal = node.refuses(&[])?;
-            assert!(refusal.code.starts_with("asset-tag-"), "{refusal}");
+            assert_eq!(refusal.short(), "refused [asset-tag-expired]", "{refusal}");
             node.remove("web")?;
             node.finish()
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portcullis_attestation::hex;
 use portcullis_attestation::jwk::TrustedKeys;
-use portcullis_attestation::tag::{self, NV_INDEX, TagError};
+use portcullis_attestation::tag::{self, AssetTag, NV_INDEX, TagError};
 use portcullis_attestation::verdict::{HostVerdict, TagPin};
 
 use crate::snapshot::TagSlot;
@@ -45,6 +45,14 @@ pub(super) fn verified(
             asset_tag.subject.as_str(),
         ));
     }
+    // For its age a verdict pins a tag no longer: then that is the reason, and not that there is one.
+    if verdict.tag.is_none()
+        && let (Some(slot), Some((document, Ok(asset_tag)))) =
+            (&snapshot.live.tag, document.zip(signed.as_ref()))
+        && bound(slot, document).is_ok()
+    {
+        timely(asset_tag, policy, moment)?;
+    }
     if let Some(refusal) = slot_refusal(verdict.tag.as_ref(), snapshot.live.tag.as_ref()) {
         return Err(refusal);
     }
@@ -74,19 +82,7 @@ pub(super) fn verified(
             format!("one for counter {}", asset_tag.counter),
         ));
     }
-    let (now, skew) = (moment.unix_s, policy.clock_skew.as_secs());
-    if asset_tag.not_before_s > now.saturating_add(skew) {
-        return Err(untimely(
-            format!("valid from {} on ('nbf')", asset_tag.not_before_s),
-            format!("now {now}"),
-        ));
-    }
-    if asset_tag.expires_s <= now {
-        return Err(untimely(
-            "an end ('exp') in the future".to_owned(),
-            format!("{} s past it", now.saturating_sub(asset_tag.expires_s)),
-        ));
-    }
+    timely(&asset_tag, policy, moment)?;
     Ok(Tags::Verified(asset_tag.tags))
 }
 
@@ -133,6 +129,24 @@ fn bound(slot: &TagSlot, document: &str) -> Result<(), Refusal> {
             "tag document".to_owned(),
             expected,
             hex::encode(&digest),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a tag that is not valid now.
+fn timely(asset_tag: &AssetTag, policy: &LaunchPolicy, moment: &Moment) -> Result<(), Refusal> {
+    let (now, skew) = (moment.unix_s, policy.clock_skew.as_secs());
+    if asset_tag.not_before_s > now.saturating_add(skew) {
+        return Err(untimely(
+            format!("valid from {} on ('nbf')", asset_tag.not_before_s),
+            format!("now {now}"),
+        ));
+    }
+    if asset_tag.expires_s <= now {
+        return Err(untimely(
+            "an end ('exp') in the future".to_owned(),
+            format!("{} s past it", now.saturating_sub(asset_tag.expires_s)),
         ));
     }
     Ok(())

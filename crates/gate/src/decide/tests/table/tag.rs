@@ -184,6 +184,29 @@ pub(super) const CASES: &[Case] = &[
         "0 s past it",
     ),
     (
+        "the host was attested after its tag had expired",
+        tagged_launch,
+        |it| {
+            it.rebind(|tag| tag.expires_s = NOW);
+            let attester = it.attester().as_object_mut().expect("object");
+            attester.retain(|name, _| !name.starts_with("tag_"));
+        },
+        Code::AssetTagExpired,
+        "0 s past it",
+    ),
+    (
+        "the slot holds something else than the tag that has expired",
+        tagged_launch,
+        |it| {
+            it.rebind(|tag| tag.expires_s = NOW);
+            let attester = it.attester().as_object_mut().expect("object");
+            attester.retain(|name, _| !name.starts_with("tag_"));
+            it.slot().contents = vec![0xee; 48];
+        },
+        Code::AssetTagTampered,
+        "one",
+    ),
+    (
         "the node asks for another tag",
         tagged_launch,
         |it| {
