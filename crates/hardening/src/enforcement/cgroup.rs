@@ -2,7 +2,8 @@
 //!
 //! # Source
 //!
-//! `cgroups(7)`, "/proc files"; runc `libcontainer/cgroups/systemd`, `getUnitName`.
+//! `cgroups(7)`, "/proc files"; runc `libcontainer/cgroups/systemd`, `getUnitName`; crun(1),
+//! `run.oci.systemd.subgroup`.
 
 use portcullis_gate::quote;
 
@@ -32,14 +33,20 @@ pub(super) fn compare(config: &OciConfig, cgroups: &str, differences: &mut Diffe
     } else {
         counted
     };
+    let is_unified = version_1.is_empty();
+    let is_wanted = |path: &str| wanted.is(path) || is_unified && wanted.has_within(path);
     let other = match paths.as_slice() {
         [] => Some("none"),
-        paths => paths.iter().copied().find(|path| !wanted.is(path)),
+        paths => paths.iter().copied().find(|path| !is_wanted(path)),
     };
     if let Some(other) = other {
         differences.push("/linux/cgroupsPath", quote(&wanted.0), quote(other));
     }
 }
+
+/// Where crun puts a container within its scope, in version 2: what limits the scope limits it. The
+/// annotation that would name another group reaches no runtime.
+const SUBGROUP: &str = "/container";
 
 /// The end of the path of a cgroup: a host that is itself a container has more before it.
 struct Wanted(String);
@@ -56,6 +63,12 @@ impl Wanted {
             _ => path.trim_matches('/').to_owned(),
         };
         (!name.is_empty()).then_some(Self(name))
+    }
+
+    /// Whether it is the group that crun makes in a scope.
+    fn has_within(&self, path: &str) -> bool {
+        let scope = path.strip_suffix(SUBGROUP);
+        self.0.ends_with(".scope") && scope.is_some_and(|scope| self.is(scope))
     }
 
     fn is(&self, path: &str) -> bool {

@@ -239,6 +239,33 @@ fn units_of_systemd_are_found_by_their_name() {
 }
 
 #[test]
+fn crun_has_a_group_of_its_own_in_a_scope_of_version_2() {
+    let verified = |path: &str, cgroups: &str| {
+        let text = CONFIG.replace("/pod/web", path);
+        let config = OciConfig::parse(text.as_bytes()).unwrap();
+        let mut held = good();
+        held.cgroups = cgroups.to_owned();
+        Enforcement::of(&config).verify(&held).is_ok()
+    };
+    let unit = "system.slice:p:web";
+    assert!(verified(unit, "0::/system.slice/p-web.scope/container\n"));
+    for elsewhere in [
+        "0::/system.slice/p-web.scope/other\n",
+        "0::/system.slice/p-web.scope/container/container\n",
+        "0::/system.slice/p-other.scope/container\n",
+        "0::/system.slice/container\n",
+        "4:pids:/system.slice/p-web.scope/container\n",
+    ] {
+        assert!(!verified(unit, elsewhere), "{elsewhere}");
+    }
+    assert!(!verified("/pod/web", "0::/pod/web/container\n"));
+    assert!(!verified(
+        "a.slice:x:b.slice",
+        "0::/a.slice/b.slice/container\n"
+    ));
+}
+
+#[test]
 fn hidden_mounts_promise_nothing() {
     let config = OciConfig::parse(CONFIG.as_bytes()).unwrap();
     let points: Vec<String> = Enforcement::of(&config).mount_points().collect();
