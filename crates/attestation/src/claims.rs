@@ -76,6 +76,19 @@ impl<'a> Claims<'a> {
         self.members.contains_key(key)
     }
 
+    /// Refuses a claim that is not in `known`: a demand that nobody checks is one that everybody
+    /// meets.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), ClaimError> {
+        match self
+            .members
+            .keys()
+            .find(|key| !known.contains(&key.as_str()))
+        {
+            Some(key) => Err(self.malformed(key, "no such claim")),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn malformed(&self, key: &str, expected: &'static str) -> ClaimError {
         ClaimError::Malformed {
             claim: self.pointer(key),

@@ -44,7 +44,7 @@ pub enum KeyUse {
     Reference,
     /// Asset tags: the key of the tag authority.
     Tag,
-    /// Policy: reserved, signs nothing yet.
+    /// Policy bundles and break-glass tokens: the key of whoever decides what a fleet may run.
     Policy,
 }
 

@@ -13,9 +13,10 @@ use sha2::{Digest as _, Sha256};
 use crate::base64url;
 use crate::jwk::{KeyUse, PublicKey, SignatureInvalid, TrustedKeys};
 
-/// Size of a whole token but for reference values; a verdict is about 2 KiB.
+/// Size of a whole token but for reference values and policies; a verdict is about 2 KiB.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Size of reference values: rules on the events of a boot are some 15 KiB, lists of files more.
+/// And of policies: a list of system calls is some 20 KiB.
 pub const MAX_REFERENCE_BYTES: usize = 256 * 1024;
 
 /// A header is about 90 bytes.
@@ -40,6 +41,10 @@ pub enum Typ {
     Tag,
     /// Reference values.
     Reference,
+    /// A policy bundle.
+    Policy,
+    /// A break-glass token.
+    BreakGlass,
 }
 
 /// A token that was taken apart and not verified: nothing in it may be believed.
@@ -332,6 +337,8 @@ impl Typ {
             Self::Verdict => "JWT",
             Self::Tag => "portcullis-tag+jws",
             Self::Reference => "portcullis-reference+jws",
+            Self::Policy => "portcullis-policy+jws",
+            Self::BreakGlass => "portcullis-break-glass+jws",
         }
     }
 
@@ -339,8 +346,8 @@ impl Typ {
     #[must_use]
     pub const fn limit_bytes(self) -> usize {
         match self {
-            Self::Verdict | Self::Tag => MAX_BYTES,
-            Self::Reference => MAX_REFERENCE_BYTES,
+            Self::Verdict | Self::Tag | Self::BreakGlass => MAX_BYTES,
+            Self::Reference | Self::Policy => MAX_REFERENCE_BYTES,
         }
     }
 
@@ -351,6 +358,7 @@ impl Typ {
             Self::Verdict => KeyUse::Verdict,
             Self::Tag => KeyUse::Tag,
             Self::Reference => KeyUse::Reference,
+            Self::Policy | Self::BreakGlass => KeyUse::Policy,
         }
     }
 }

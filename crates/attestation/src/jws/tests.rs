@@ -3,7 +3,13 @@ use crate::fakes::FakeKey;
 use proptest::prelude::*;
 use serde_json::json;
 
-const TYPES: [Typ; 3] = [Typ::Verdict, Typ::Tag, Typ::Reference];
+const TYPES: [Typ; 5] = [
+    Typ::Verdict,
+    Typ::Tag,
+    Typ::Reference,
+    Typ::Policy,
+    Typ::BreakGlass,
+];
 
 fn token(key: &FakeKey, payload: &Value) -> String {
     sign(Typ::Tag, payload, &mut key.clone()).expect("signs")
