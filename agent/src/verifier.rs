@@ -12,7 +12,7 @@ use portcullis_attestation::key_policy::KeyPolicy;
 use portcullis_attestation::pcr::PcrValues;
 use portcullis_attestation::reference::{self, Reference, ReferenceError};
 use portcullis_attestation::verdict::{self, Latched, Terms};
-use portcullis_config::{Config, Faults, ReferenceFile, paths};
+use portcullis_config::{Config, Faults, SignedFile, paths};
 use portcullis_tpm::{Deadline, Tpm};
 
 use crate::attester::PATIENCE;
@@ -138,7 +138,7 @@ impl Approved {
     }
 }
 
-fn finding(file: &ReferenceFile, error: &ReferenceError) -> Finding {
+fn finding(file: &SignedFile, error: &ReferenceError) -> Finding {
     let code = match error {
         ReferenceError::Signature(_) => "reference-values-signature-invalid",
         _ => "reference-values-malformed",

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::PcrSelection;
+use portcullis_gate::break_glass::BreakGlassPolicy;
 use portcullis_gate::policy::NamespaceDemand;
 use portcullis_gate::{Code, LaunchPolicy, Refusal, Requirement, Rule, RuleMode, RuleModes, quote};
 use portcullis_seccomp::Floor;
 
+use crate::bundle::BundleInForce;
 use crate::node_rules::{ImageRules, NodeRules};
 use crate::pattern::Pattern;
 use crate::relaxation::Relaxation;
@@ -58,6 +60,30 @@ pub struct Config {
     pub hook: HookConfig,
     /// The agent.
     pub agent: AgentConfig,
+    /// What this node asks of policy bundles.
+    pub policy: PolicyConfig,
+    /// The bundle that is in force; its settings are among these.
+    pub bundle: Option<BundleInForce>,
+    /// Whether break-glass tokens count.
+    pub break_glass: BreakGlassPolicy,
+}
+
+/// What a node asks of policy bundles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Whether there must be one.
+    pub signed: SignedPolicies,
+    /// For how long one counts after its end.
+    pub grace: Duration,
+}
+
+/// Whether there must be a policy bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedPolicies {
+    /// Those that are there count.
+    Optional,
+    /// Without one that is in force nothing starts.
+    Required,
 }
 
 /// Whether a refusal stops a container.

@@ -7,7 +7,7 @@ use portcullis_attestation::latch::LatchRule;
 use portcullis_attestation::pcr::HashAlg;
 use portcullis_attestation::trust::Claim;
 
-use crate::config::{ExecGate, KeyPolicy, Mode, OnDriftPods};
+use crate::config::{ExecGate, KeyPolicy, Mode, OnDriftPods, SignedPolicies};
 
 pub(crate) const MODE: Mode = Mode::Enforce;
 
@@ -58,3 +58,11 @@ pub(crate) const REFERENCE_SIGNATURES: usize = 1;
 
 pub(crate) const REMOTE_VERDICT: &str = "/run/portcullis/remote.jwt";
 pub(crate) const REMOTE_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(crate) const POLICY_SIGNED: SignedPolicies = SignedPolicies::Optional;
+/// A weekend: nobody has to be called for a bundle that was renewed too late.
+pub(crate) const POLICY_GRACE: Duration = Duration::from_hours(72);
+
+pub(crate) const BREAK_GLASS_ALLOW: bool = false;
+pub(crate) const BREAK_GLASS_ALLOW_HOST_TRUST: bool = false;
+pub(crate) const BREAK_GLASS_MAX_LIFETIME: Duration = Duration::from_hours(4);

@@ -52,6 +52,11 @@ pub(crate) const TABLES: &[(&str, &[&str])] = &[
             "on_drift_webhook_ca",
         ],
     ),
+    ("policy", &["signed", "grace"]),
+    (
+        "break_glass",
+        &["allow", "allow_host_trust", "max_lifetime"],
+    ),
     ("remote", &["verdict", "url", "authority", "interval"]),
 ];
 

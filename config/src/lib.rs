@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod config;
 mod defaults;
 mod demands;
@@ -23,15 +24,17 @@ mod source_pattern;
 mod tree;
 mod trusted_file;
 
+pub use bundle::{BundleInForce, Difference, differences, examine};
 pub use config::{
     AgentConfig, Config, Effective, ExecGate, ExecPolicy, HookConfig, KeyPolicy, Mode,
-    NamespacePolicy, OnDriftPods, RemoteConfig, RuntimeConfig, WebhookConfig, namespace_of,
+    NamespacePolicy, OnDriftPods, PolicyConfig, RemoteConfig, RuntimeConfig, SignedPolicies,
+    WebhookConfig, namespace_of,
 };
 pub use demands::Demands;
 pub use image_pattern::ImagePattern;
 pub use load::{
-    ReferenceFile, load, load_as, load_from, parse, reference_values, reference_values_from,
-    trusted_keys, trusted_keys_from,
+    SignedFile, break_glass_tokens, load, load_as, load_at, load_from, parse, policy_bundles,
+    reference_values, reference_values_from, trusted_keys, trusted_keys_from,
 };
 pub use node_rules::NodeRules;
 pub use pattern::Pattern;

@@ -1,19 +1,21 @@
 //! Reading the files of a host.
 
+use std::time::SystemTime;
+
 use portcullis_attestation::jwk::{JwkError, TrustedKey, TrustedKeys};
 use portcullis_gate::{Code, Refusal, Refusals, quote};
 
 use crate::config::Config;
 use crate::tree::Table;
 use crate::trusted_file::{Root, TrustedFile};
-use crate::{Faults, paths, read, tree};
+use crate::{Faults, bundle, paths, read, tree};
 
 /// Where the kernel keeps the name of the host.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
-/// A file of signed reference values, not verified.
+/// A file of a signed document, not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferenceFile {
+pub struct SignedFile {
     /// Its path.
     pub path: String,
     /// The compact JWS, without white space around it.
@@ -34,14 +36,54 @@ pub fn load() -> Result<Config, Faults> {
 /// # Errors
 /// As [`load`].
 pub fn load_from(root: &Root) -> Result<Config, Faults> {
+    load_at(root, now())
+}
+
+/// Seconds since 1970; a clock before that reads as 0, at which every bundle is premature.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+/// Reads the settings beneath `root` as they are at `now_unix_s`, in seconds since 1970.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_at(root: &Root, now_unix_s: u64) -> Result<Config, Faults> {
     let mut faults = Vec::new();
-    let files = files(root, &mut faults);
+    let settings = local(root, &mut faults);
     let host_name = host_name(&mut faults);
-    let merged = merged(&files, &mut faults);
-    match Refusals::from_vec(faults) {
-        Some(faults) => Err(faults),
-        None => read::config(&merged, &host_name),
+    under_bundle(root, settings, &host_name, now_unix_s, faults)
+}
+
+/// The node's own `settings`, with those of the bundle in force on top.
+fn under_bundle(
+    root: &Root,
+    mut settings: Table,
+    host_name: &str,
+    now_unix_s: u64,
+    mut faults: Vec<Refusal>,
+) -> Result<Config, Faults> {
+    if let Some(faults) = Refusals::from_vec(std::mem::take(&mut faults)) {
+        return Err(faults);
     }
+    let policy = bundle::policy_of(&settings);
+    let in_force = bundle::in_force(root, policy, now_unix_s, &mut faults);
+    if let Some(bundle) = &in_force {
+        bundle.overrule(&mut settings, &mut faults);
+    }
+    if let Some(faults) = Refusals::from_vec(faults) {
+        return Err(faults);
+    }
+    let mut config = read::config(&settings, host_name)?;
+    config.bundle = in_force;
+    Ok(config)
+}
+
+/// What the node's own files say, without any bundle.
+pub(crate) fn local(root: &Root, faults: &mut Vec<Refusal>) -> Table {
+    let files = files(root, faults);
+    merged(&files, faults)
 }
 
 /// Reads the settings of this host, whose name is known: for a process that may not ask the kernel
@@ -51,12 +93,8 @@ pub fn load_from(root: &Root) -> Result<Config, Faults> {
 /// As [`load`].
 pub fn load_as(host_name: &str) -> Result<Config, Faults> {
     let mut faults = Vec::new();
-    let files = files(&Root::host(), &mut faults);
-    let merged = merged(&files, &mut faults);
-    match Refusals::from_vec(faults) {
-        Some(faults) => Err(faults),
-        None => read::config(&merged, host_name),
-    }
+    let settings = local(&Root::host(), &mut faults);
+    under_bundle(&Root::host(), settings, host_name, now(), faults)
 }
 
 /// Reads settings from text that was found at `path`, without any drop-in: to check a file before
@@ -188,7 +226,7 @@ fn unusable(path: &str, error: &JwkError) -> Refusal {
 ///
 /// # Errors
 /// A fault for every file that others than root could change or that is too large.
-pub fn reference_values() -> Result<Vec<ReferenceFile>, Faults> {
+pub fn reference_values() -> Result<Vec<SignedFile>, Faults> {
     reference_values_from(&Root::host())
 }
 
@@ -196,16 +234,38 @@ pub fn reference_values() -> Result<Vec<ReferenceFile>, Faults> {
 ///
 /// # Errors
 /// As [`reference_values`].
-pub fn reference_values_from(root: &Root) -> Result<Vec<ReferenceFile>, Faults> {
+pub fn reference_values_from(root: &Root) -> Result<Vec<SignedFile>, Faults> {
     let mut faults = Vec::new();
-    let files = directory(root, paths::REFERENCE, ".jws", &mut faults)
+    let files = signed_files(root, paths::REFERENCE, &mut faults);
+    Refusals::from_vec(faults).map_or(Ok(files), Err)
+}
+
+/// Reads the policy bundles of this host, in the order of their names, unverified.
+///
+/// # Errors
+/// As [`reference_values`].
+pub fn policy_bundles() -> Result<Vec<SignedFile>, Faults> {
+    let mut faults = Vec::new();
+    let files = signed_files(&Root::host(), paths::POLICY, &mut faults);
+    Refusals::from_vec(faults).map_or(Ok(files), Err)
+}
+
+/// Reads the break-glass tokens of this host, in the order of their names, unverified. What cannot
+/// be read is told beside them: a file that should not be there makes no other one useless.
+pub fn break_glass_tokens() -> (Vec<SignedFile>, Vec<Refusal>) {
+    let mut faults = Vec::new();
+    let files = signed_files(&Root::host(), paths::BREAK_GLASS, &mut faults);
+    (files, faults)
+}
+
+pub(crate) fn signed_files(root: &Root, path: &str, faults: &mut Vec<Refusal>) -> Vec<SignedFile> {
+    directory(root, path, ".jws", faults)
         .into_iter()
-        .map(|file| ReferenceFile {
+        .map(|file| SignedFile {
             path: file.path,
             token: file.text.trim().to_owned(),
         })
-        .collect();
-    Refusals::from_vec(faults).map_or(Ok(files), Err)
+        .collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ pub const TRUST: &str = "/etc/portcullis/trust.d";
 pub const REFERENCE: &str = "/etc/portcullis/reference.d";
 /// The administrator's own hardening profiles, `NAME.toml` and optionally `NAME.seccomp.json`.
 pub const PROFILES: &str = "/etc/portcullis/profiles.d";
+/// Signed policy bundles, one JWS per file.
+pub const POLICY: &str = "/etc/portcullis/policy.d";
+/// Break-glass tokens, one JWS per file.
+pub const BREAK_GLASS: &str = "/etc/portcullis/break-glass.d";
 /// What the agent keeps, mode 0700.
 pub const STATE: &str = "/var/lib/portcullis";
 /// The agent's key contexts.
@@ -34,9 +38,11 @@ pub const METRICS: &str = "/run/portcullis/metrics.prom";
 /// What shims and hooks remember of verdicts in this boot, mode 0700. Not beneath [`RUN`]: the
 /// agent is let into that, and service managers remove it when the agent stops.
 pub const SEEN: &str = "/run/portcullis-gate";
-/// The level that this host took of its first workload, mode 0700. Not beneath [`STATE`], which the
-/// agent is let into.
-pub const PIN: &str = "/var/lib/portcullis-gate";
+/// What shims and hooks remember across boots, mode 0700: the newest policy bundle, and which
+/// break-glass tokens were used. Not beneath [`STATE`], which is the agent's.
+pub const GATE_STATE: &str = "/var/lib/portcullis-gate";
+/// In it, the level that this host took of its first workload.
+pub const PIN: &str = GATE_STATE;
 /// Where systemd starts a responder to drift for each connection, mode 0600. Not beneath [`RUN`],
 /// which goes with the agent.
 pub const RESPONDER: &str = "/run/portcullis-responder.sock";

@@ -1,10 +1,11 @@
 //! Hardening profiles: the three that are built in, and the administrator's own.
 
+use portcullis_attestation::policy_bundle::BundledProfile;
 use portcullis_gate::{Code, Refusal, quote};
 use portcullis_hardening::{Profile, ProfileError};
 
 use crate::trusted_file::Root;
-use crate::{Faults, paths, read};
+use crate::{Config, Faults, paths, read};
 
 /// A file of `config/profiles` or `config/seccomp` as the build script wrote it: without comments.
 macro_rules! compact {
@@ -37,6 +38,21 @@ pub fn profile(name: &str) -> Result<Profile, Faults> {
     profile_from(&Root::host(), name)
 }
 
+impl Config {
+    /// Reads the profile `name`: that of the policy bundle in force if it has one of the name, else
+    /// as [`profile`].
+    ///
+    /// # Errors
+    /// As [`profile`].
+    pub fn profile(&self, name: &str) -> Result<Profile, Faults> {
+        let in_force = self.bundle.as_ref();
+        match in_force.and_then(|it| Some((it, it.bundle.profile(name)?))) {
+            Some((bundle, profile)) => bundled(&bundle.path, profile),
+            None => profile(name),
+        }
+    }
+}
+
 /// Reads the profile `name` beneath `root`; see [`Root::scratch`].
 ///
 /// # Errors
@@ -61,22 +77,44 @@ pub fn profile_from(root: &Root, name: &str) -> Result<Profile, Faults> {
         Some(directory) => directory.file(&format!("{name}.seccomp.json"))?,
         None => None,
     };
-    let seccomp = list.as_ref().map_or(SECCOMP, |list| list.text.as_str());
-    let profile = Profile::parse(&own.text, seccomp).map_err(|error| {
+    let list = list.as_ref().map(|list| (&*list.path, &*list.text));
+    parsed(name, (&own.path, &own.text), list)
+}
+
+/// Reads a profile of the bundle at `path`.
+pub(crate) fn bundled(path: &str, bundled: &BundledProfile) -> Result<Profile, Faults> {
+    let name = &bundled.name;
+    if !read::is_profile_name(name) {
+        return Err(unknown(name).into());
+    }
+    let (source, list_source) = (
+        format!("{path}#{name}.toml"),
+        format!("{path}#{name}.seccomp.json"),
+    );
+    let list = bundled.seccomp.as_deref().map(|list| (&*list_source, list));
+    parsed(name, (&source, &bundled.text), list)
+}
+
+/// Reads the profile `name` from text and, if it has one of its own, a list of system calls; each
+/// after its source.
+fn parsed(
+    name: &str,
+    (source, text): (&str, &str),
+    list: Option<(&str, &str)>,
+) -> Result<Profile, Faults> {
+    let seccomp = list.map_or(SECCOMP, |(_, list)| list);
+    let profile = Profile::parse(text, seccomp).map_err(|error| {
         let about_list = matches!(
             error,
             ProfileError::SeccompJson(_) | ProfileError::Seccomp(_)
         );
-        let path = list
-            .as_ref()
-            .filter(|_| about_list)
-            .map_or(&own.path, |list| &list.path);
+        let path = list.filter(|_| about_list).map_or(source, |(path, _)| path);
         unusable(path, &error)
     })?;
     if profile.name() != name {
         let expected = format!("name = \"{name}\", as its file is called");
         let found = quote(profile.name());
-        return Err(Refusal::new(Code::ConfigMismatch, quote(&own.path), expected, found).into());
+        return Err(Refusal::new(Code::ConfigMismatch, quote(source), expected, found).into());
     }
     Ok(profile)
 }

@@ -7,6 +7,7 @@ mod node;
 mod node_rules;
 mod remote;
 mod rules;
+mod signed;
 mod workload;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::reader::{Reader, Section};
 use crate::tree::{Table, Value};
 use crate::{defaults, duration};
 
+pub(crate) use signed::policy;
 pub(crate) use workload::is_profile_name;
 
 /// Longest day that a duration may have.
@@ -72,6 +74,9 @@ pub(crate) fn config(root: &Table, host_name: &str) -> Result<Config, Refusals> 
         runtime: node::runtime(&mut reader, root),
         node_rules: node_rules::rules(&mut reader, root),
         hook: node::hook(&mut reader, root),
+        policy: policy(&mut reader, root),
+        bundle: None,
+        break_glass: signed::break_glass(&mut reader, root),
     };
     match Refusals::from_vec(reader.faults) {
         Some(faults) => Err(faults),

@@ -87,6 +87,20 @@ pub(crate) fn merge(base: &mut Table, over: Table) {
     }
 }
 
+/// Puts `over` on top of `base`: tables are merged, everything else is replaced, lists of tables
+/// too. What `over` names is then as it says, and nothing of `base` is beside it.
+pub(crate) fn overrule(base: &mut Table, over: Table) {
+    for (key, node) in over {
+        match (base.get_mut(&key).map(|node| &mut node.value), node.value) {
+            (Some(Value::Table(base)), Value::Table(over)) => overrule(base, over),
+            (_, value) => {
+                let place = node.place;
+                base.insert(key, Node { place, value });
+            }
+        }
+    }
+}
+
 struct Source {
     file: Rc<str>,
     /// Byte offsets, found once: every value asks for its line.
@@ -150,6 +164,20 @@ impl Node {
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
             Value::Other(kind) => (*kind).to_owned(),
+        }
+    }
+
+    /// The value in full, for a comparison that people read.
+    pub(crate) fn spelled(&self) -> String {
+        match &self.value {
+            Value::List(items) if items.iter().any(Self::is_table) => {
+                format!("{} of [[…]]", items.len())
+            }
+            Value::List(items) => {
+                let items: Vec<String> = items.iter().map(Self::spelled).collect();
+                format!("[{}]", items.join(", "))
+            }
+            _ => self.shown(),
         }
     }
 }

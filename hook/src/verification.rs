@@ -208,7 +208,7 @@ impl Launch<'_> {
     }
 
     fn harden(&self, demands: &Demands<'_>) -> Result<Hardened, Refusals> {
-        let profile = portcullis_config::profile(&demands.effective.profile)?;
+        let profile = self.config.profile(&demands.effective.profile)?;
         let oci: &OciConfig = &self.bundle.config;
         let policy =
             FactsPolicy::allowing(&self.config.mounts_allow).hashing(&profile.hashed_hooks(oci));

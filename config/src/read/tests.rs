@@ -5,7 +5,7 @@ use portcullis_attestation::trust::Claim;
 use portcullis_gate::{Code, Kind, Refusal, Rule, RuleMode, RuleModes};
 use proptest::prelude::*;
 
-use crate::config::{Config, ExecGate, Mode, OnDriftPods};
+use crate::config::{Config, ExecGate, Mode, OnDriftPods, SignedPolicies};
 use crate::keys;
 use crate::load::parse;
 
@@ -160,6 +160,10 @@ fn the_defaults_close_the_gate() {
     assert_eq!(config.default_profile, "restricted");
     assert_eq!(config.exec.gate, ExecGate::Full);
     assert!(config.hook.require_hardened);
+    assert!(!config.break_glass.allow && !config.break_glass.allow_host_trust);
+    assert_eq!(config.break_glass.max_lifetime, Duration::from_hours(4));
+    assert_eq!(config.policy.signed, SignedPolicies::Optional);
+    assert_eq!(config.policy.grace, Duration::from_hours(72));
     assert_eq!(config.agent.pcrs.to_string(), "0,1,2,3,4,5,7,8,9,11,12,14");
 }
 
@@ -266,6 +270,14 @@ fn values_of_the_wrong_kind_or_range_are_faults() {
         "[agent]\non_drift_webhook = \"https://a.example/x y\"",
         "[agent]\non_drift_webhook = \"https://a.example/é\"",
         "[agent]\non_drift_webhook_ca = \"ca.pem\"",
+        "[policy]\nsigned = true",
+        "[policy]\nsigned = \"Required\"",
+        "[policy]\ngrace = \"721h\"",
+        "[policy]\ngrace = \"500ms\"",
+        "[break_glass]\nallow = \"yes\"",
+        "[break_glass]\nallow_host_trust = 1",
+        "[break_glass]\nmax_lifetime = \"25h\"",
+        "[break_glass]\nmax_lifetime = \"0s\"",
         "[agent]\nissuer = \"\"",
         "[agent]\nissuer = \"a b\"",
         "[[namespace]]\nname = \"a/b\"",
@@ -296,6 +308,9 @@ fn limits_hold_on_both_sides() {
         ("[agent]\ndrift_interval = \"0s\"", true),
         ("[agent]\ndrift_interval = \"1h\"", true),
         ("[agent]\npcrs = [0, 23]", true),
+        ("[policy]\ngrace = \"0s\"", true),
+        ("[policy]\ngrace = \"720h\"", true),
+        ("[break_glass]\nmax_lifetime = \"24h\"", true),
     ] {
         assert_eq!(parse("node.toml", text, "w").is_ok(), accepted, "{text}");
     }

@@ -328,6 +328,22 @@ codes! {
     TrustKeyMismatch "trust-key-mismatch" Fault "RFC 7517",
         "two pinned keys contradict each other" => "remove one of the two files";
 
+    // What is signed: policy bundles and break-glass tokens.
+    PolicyMissing "policy-missing" Fault "NIST SP 800-53 CM-14",
+        "the node starts nothing without a signed policy, and there is none" => "install the bundle in /etc/portcullis/policy.d";
+    PolicySignatureInvalid "policy-signature-invalid" Fault "NIST SP 800-53 CM-14",
+        "a policy bundle is not signed by a key that is pinned on this host for policies" => "pin the key in /etc/portcullis/trust.d, or sign again";
+    PolicyMalformed "policy-malformed" Fault "NIST SP 800-53 CM-14",
+        "a policy bundle cannot be read, or sets what only the node itself may set" => "correct it and sign it again with 'portcullis policy sign'";
+    PolicyPremature "policy-premature" Fault "RFC 7519 4.1.5",
+        "no policy bundle counts yet" => "set the clock, or keep the bundle before it until then";
+    PolicyExpired "policy-expired" Fault "RFC 7519 4.1.4",
+        "the policy bundle is past its end, and past the time that the node adds to that" => "install a newer bundle";
+    PolicyRolledBack "policy-rolled-back" Fault "NIST SP 800-53 CM-14",
+        "the policy bundle is older than one that was used on this host" => "install the newest bundle";
+    BreakGlassUnusable "break-glass-unusable" Refused "NIST SP 800-53 AC-3(10)",
+        "a break-glass token is there and does not apply to this launch" => "see 'portcullis break-glass list'";
+
     // The host.
     HostUnreadable "host-unreadable" Fault "NIST SP 800-190 4.5.5",
         "something that the gate must know about the host cannot be read" => "see the journal of the node";

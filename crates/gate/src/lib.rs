@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod break_glass;
 mod code;
 mod decide;
 mod decision;
 mod image;
+mod newest_policy;
 pub mod policy;
 pub mod record;
 mod record_id;
@@ -28,6 +30,7 @@ pub use code::{Code, Kind};
 pub use decide::{decide, drift};
 pub use decision::{Decision, Permit};
 pub use image::ImageReference;
+pub use newest_policy::NewestPolicy;
 pub use policy::LaunchPolicy;
 pub use record::LaunchRecord;
 pub use record_id::RecordId;

@@ -46,6 +46,12 @@ pub struct LaunchRecord {
     /// Digest of the verdict that the decision rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict_sha256: Option<String>,
+    /// The signed policy bundle that was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyRecord>,
+    /// The break-glass tokens that were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<BreakGlassRecord>,
     /// Time from the request to the decision, in microseconds.
     pub latency_us: u64,
 }
@@ -84,6 +90,8 @@ pub enum Outcome {
     Fault,
     /// Audit mode: it went ahead and would not have in enforcing mode.
     WouldRefuse,
+    /// It went ahead on the strength of a token, and would not have without.
+    BreakGlass,
 }
 
 /// Which container, in the words of its callers.
@@ -120,6 +128,34 @@ pub struct ConfigDigests {
     pub before: String,
     /// As it was given to the OCI runtime.
     pub after: String,
+}
+
+/// A policy bundle, as the ledger names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRecord {
+    /// Its name.
+    pub name: String,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// SHA-256 of its claims, in hex.
+    pub sha256: String,
+}
+
+/// The use of a break-glass token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakGlassRecord {
+    /// Its id.
+    pub jti: String,
+    /// Why it was granted.
+    pub reason: String,
+    /// Where that is written up.
+    pub ticket: String,
+    /// Ids of the rules that it waived in this launch; none where it waived the host's verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// Codes of the refusals that it waived.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waived: Vec<String>,
 }
 
 /// One edit of the configuration.
@@ -195,6 +231,8 @@ impl LaunchRecord {
             profile: None,
             config_sha256: None,
             verdict_sha256: None,
+            policy: None,
+            break_glass: Vec::new(),
             latency_us: 0,
         }
     }

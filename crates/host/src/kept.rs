@@ -90,8 +90,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the directory, made if it is not there, for nobody but us until the lock is dropped.
-pub(crate) fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
+/// Opens the directory, made if it is not there.
+pub(crate) fn open(directory: &Path) -> Result<File, HostError> {
     let failed = |cause| HostError::Open {
         path: directory.into(),
         cause,
@@ -100,7 +100,7 @@ pub(crate) fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
-    let mut opened = OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
         .open(directory)
@@ -117,6 +117,16 @@ pub(crate) fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
             ),
         });
     }
+    Ok(opened)
+}
+
+/// The same, for nobody but us until the lock is dropped.
+pub(crate) fn lock(directory: &Path) -> Result<Flock<File>, HostError> {
+    let failed = |cause| HostError::Open {
+        path: directory.into(),
+        cause,
+    };
+    let mut opened = open(directory)?;
     for _ in 0..TRIES {
         match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod claims;
 mod error;
 mod facts;
 mod held;
@@ -33,6 +34,7 @@ mod kept;
 mod kernel_release;
 mod moment;
 mod pin;
+mod policy_memory;
 mod runtime_binary;
 mod runtime_version;
 mod seen;
@@ -40,12 +42,14 @@ mod trusted_file;
 mod whole_file;
 
 pub use boot::boot_id;
+pub use claims::{User, claim, claimed_by, forget_claims};
 pub use error::HostError;
 pub use facts::{FactsPolicy, facts, foreseen_source, joined_user_namespace, user_namespace_maps};
 pub use held::held;
 pub use kernel_release::kernel_release;
 pub use moment::{Clocks, clocks, moment};
 pub use pin::{Pin, pin, pinned, unpin};
+pub use policy_memory::{hold_policy, newest_policy};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use runtime_version::{
     ANSWER_LIMIT, FileIdentity, SAID_LIMIT_BYTES, ask_version, remember_version,

@@ -56,7 +56,7 @@ fn a_bundle_of_another_key_or_kind_is_none() {
     assert!(refused.is_err_and(type_of));
     let reference = jws::sign(Typ::Reference, &bundle().to_claims(), &mut key).expect("signs");
     assert!(verify(&reference, &pinned).is_err_and(type_of));
-    let cut = verify(&token[..token.len() - 1], &pinned);
+    let cut = verify(token.get(1..).expect("ASCII"), &pinned);
     assert!(matches!(cut, Err(PolicyError::Token(_))));
 }
 
