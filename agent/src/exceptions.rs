@@ -54,6 +54,11 @@ impl Settings {
         }
     }
 
+    /// The settings as they were read last.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The counts at `unix_s`. Settings that cannot be read stop launches, which say so; here the
     /// last ones that could be stay.
     pub(crate) fn exceptions(&mut self, unix_s: u64) -> Exceptions {

@@ -19,6 +19,7 @@ mod atomic_file;
 mod attester;
 mod boot;
 mod boot_fuse;
+mod break_glass_use;
 mod challenge;
 mod confinement;
 mod connection;

@@ -10,6 +10,7 @@ use std::path::Path;
 use portcullis_attestation::trust::TrustTier;
 use portcullis_client::method::{LaunchCounts, VerdictSummary};
 use portcullis_config::paths;
+use portcullis_gate::break_glass::TokenState;
 
 use crate::exceptions::Exceptions;
 use crate::node::VERSION;
@@ -45,6 +46,12 @@ pub(crate) struct Metrics {
     pub(crate) exceptions: Exceptions,
     /// What was used of them, and what rules in audit found.
     pub(crate) tally: Tally,
+    /// Launches that went ahead on the strength of a break-glass token.
+    pub(crate) break_glass_launches: u64,
+    /// Break-glass tokens on this node, in the order of [`TokenState::ALL`].
+    pub(crate) break_glass_tokens: [u64; TokenState::ALL.len()],
+    /// Sequence number of the policy bundle that the agent runs by, if there is one.
+    pub(crate) policy_sequence: Option<u64>,
 }
 
 /// The file, and what it shows.
@@ -124,6 +131,31 @@ impl Metrics {
             "End of the verdict in force, in seconds since 1970.",
             &expiry,
         );
+        let labels = TokenState::ALL.map(|state| format!("state=\"{}\"", state.as_str()));
+        let tokens: Vec<(&str, u64)> = labels
+            .iter()
+            .map(String::as_str)
+            .zip(self.break_glass_tokens)
+            .collect();
+        family(
+            &mut text,
+            "break_glass_tokens",
+            "gauge",
+            "Break-glass tokens on this node.",
+            &tokens,
+        );
+        let policy: Vec<(&str, u64)> = self
+            .policy_sequence
+            .map(|it| ("", it))
+            .into_iter()
+            .collect();
+        family(
+            &mut text,
+            "policy_sequence",
+            "gauge",
+            "Number of the signed policy bundle that the agent runs by.",
+            &policy,
+        );
         self.write_numbers(&mut text);
         self.write_exceptions(&mut text);
         text
@@ -181,6 +213,13 @@ impl Metrics {
                 "Attestations that ended without a verdict since the agent started.",
                 "",
                 self.attestation_failures,
+            ),
+            (
+                "break_glass_launches_total",
+                "counter",
+                "Launches that went ahead on the strength of a token since the agent started.",
+                "",
+                self.break_glass_launches,
             ),
             (
                 "ledger_sequence",
@@ -265,6 +304,9 @@ mod tests {
                 relaxed: [("tmp-exec".to_owned(), 8)].into(),
                 audited: [("non-root", 12), ("seccomp", 13)].into(),
             },
+            break_glass_launches: 5,
+            break_glass_tokens: [1, 2, 0, 0, 0, 0, 3],
+            policy_sequence: Some(12),
         }
     }
 
@@ -295,7 +337,7 @@ mod tests {
             value.parse::<u64>().expect("a number");
             samples += 1;
         }
-        assert_eq!(samples, 19);
+        assert_eq!(samples, 28);
     }
 
     #[test]
@@ -318,6 +360,11 @@ mod tests {
             "portcullis_relaxed_launches_total{name=\"tmp-exec\"} 8",
             "portcullis_audited_findings_total{rule=\"non-root\"} 12",
             "portcullis_audited_findings_total{rule=\"seccomp\"} 13",
+            "portcullis_break_glass_launches_total 5",
+            "portcullis_break_glass_tokens{state=\"open\"} 1",
+            "portcullis_break_glass_tokens{state=\"used\"} 2",
+            "portcullis_break_glass_tokens{state=\"unverified\"} 3",
+            "portcullis_policy_sequence 12",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }

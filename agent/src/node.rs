@@ -16,6 +16,7 @@ use portcullis_gate::snapshot::{Reason, TAG_DOCUMENT_LIMIT_BYTES};
 use serde_json::{Map, Value, json};
 
 use crate::boot_fuse::BootFuse;
+use crate::break_glass_use::BreakGlassUse;
 use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
 use crate::exceptions::Exceptions;
@@ -80,6 +81,7 @@ pub(crate) struct Published {
     pub(crate) attestation_failures: u64,
     launches: LaunchCounts,
     tally: Tally,
+    break_glass: BreakGlassUse,
 }
 
 /// A verdict and what the agent itself reads in it.
@@ -205,10 +207,14 @@ impl Node {
     }
 
     /// The figures of the metrics file.
-    pub(crate) fn metrics(&self, exceptions: Exceptions) -> Metrics {
+    pub(crate) fn metrics(&self, exceptions: Exceptions, config: &Config) -> Metrics {
         let ledger_sequence = self.ledger().as_ref().map_or(0, Ledger::sequence);
+        let found = portcullis_config::break_glass_tokens();
         let published = self.published();
         Metrics {
+            break_glass_launches: published.break_glass.launches(),
+            break_glass_tokens: published.break_glass.states(&found, config),
+            policy_sequence: config.bundle.as_ref().map(|it| it.bundle.sequence),
             launches: published.launches,
             verdict: (published.verdict.as_ref()).map(|verdict| verdict.summary.clone()),
             drift_events: published.drift_events,
@@ -252,7 +258,9 @@ impl Node {
                     },
                 }),
         }?;
-        self.published().count(&record);
+        let mut published = self.published();
+        published.count(&record);
+        published.break_glass.note(&record);
         Ok(sequence)
     }
 
@@ -447,6 +455,7 @@ impl Published {
             attestation_failures: 0,
             launches: LaunchCounts::default(),
             tally: Tally::default(),
+            break_glass: BreakGlassUse::default(),
         }
     }
 
@@ -479,7 +488,7 @@ impl Published {
         self.tally.count(record);
         let counts = &mut self.launches;
         let count = match record.decision {
-            Outcome::Permitted => &mut counts.permitted,
+            Outcome::Permitted | Outcome::BreakGlass => &mut counts.permitted,
             Outcome::Refused | Outcome::WouldRefuse => &mut counts.refused,
             Outcome::Undecided | Outcome::Fault => &mut counts.undecided,
         };

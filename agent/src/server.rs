@@ -185,7 +185,8 @@ fn start_syncing(node: &Arc<Node>) -> Result<(SyncSender<()>, JoinHandle<()>), S
         let mut settings = Settings::new(node.config.clone());
         let mut metrics = MetricsFile::default();
         while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let figures = node.metrics(settings.exceptions(boot::unix_s()));
+            let exceptions = settings.exceptions(boot::unix_s());
+            let figures = node.metrics(exceptions, settings.config());
             if synced.is_some_and(|synced| synced != figures.ledger_sequence) {
                 synced = node.sync_ledger().then_some(figures.ledger_sequence);
             }

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and what it does with them.
 
 mod attest;
+mod break_glass;
 mod census;
 mod check;
 mod containers;
@@ -10,6 +11,7 @@ mod evidence;
 mod explain;
 mod keys;
 mod ledger;
+mod policy;
 mod quarantine;
 mod reference;
 mod seccomp;
@@ -18,6 +20,7 @@ mod status;
 mod tag;
 mod verdict;
 
+pub(crate) use break_glass::waived;
 use clap::Subcommand;
 
 use crate::failure::Failure;
@@ -39,6 +42,12 @@ pub(crate) enum Command {
     Attest(attest::AttestArguments),
     Status(status::StatusArguments),
     Quarantine(quarantine::QuarantineArguments),
+    /// Decide for many nodes: sign settings and profiles as a bundle, look at it.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Except one start of one pod or container, for an emergency.
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlassCommand),
     /// Look at verdicts.
     #[command(subcommand)]
     Verdict(verdict::VerdictCommand),
@@ -71,6 +80,8 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Attest(arguments) => attest::run(arguments),
         Command::Quarantine(arguments) => quarantine::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Policy(command) => policy::run(command),
+        Command::BreakGlass(command) => break_glass::run(command),
         Command::Verdict(command) => verdict::run(command),
         Command::Evidence(arguments) => evidence::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),

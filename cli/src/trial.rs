@@ -105,7 +105,7 @@ impl<'a> Trial<'a> {
         if let Some(known) = self.profiles.borrow().get(name) {
             return Ok(Rc::clone(known));
         }
-        let profile = Rc::new(portcullis_config::profile(name)?);
+        let profile = Rc::new(self.settings.profile(name)?);
         let mut profiles = self.profiles.borrow_mut();
         profiles.insert(name.to_owned(), Rc::clone(&profile));
         Ok(profile)

@@ -201,16 +201,12 @@ fn unusable(path: &str, error: &PolicyError) -> Refusal {
         PolicyError::Signature(_) => Code::PolicySignatureInvalid,
         _ => Code::PolicyMalformed,
     };
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
     let expected = match code {
         Code::PolicySignatureInvalid => "a signature by a key that is pinned for policies",
         _ => "the claims of a policy bundle",
     };
     let subject = format!("policy bundle {}", quote(path));
-    Refusal::new(code, subject, expected, cause.to_string())
+    Refusal::new(code, subject, expected, load::innermost(error))
 }
 
 /// The settings of a bundle, if they can be read and are its to make.
@@ -295,6 +291,18 @@ impl BundleInForce {
             sequence: self.bundle.sequence,
             sha256: self.sha256.clone(),
         }
+    }
+
+    /// The line for the journal about a bundle that is past its end.
+    pub fn warning(&self) -> Option<String> {
+        (self.term == Term::Grace).then(|| {
+            format!(
+                "policy bundle {} number {} is past its end and counts until {} (seconds since 1970)",
+                quote(&self.bundle.name),
+                self.bundle.sequence,
+                self.counts_until_s
+            )
+        })
     }
 
     /// As records name it.

@@ -10,6 +10,7 @@ mod config;
 mod defaults;
 mod demands;
 mod duration;
+mod identity;
 mod image_pattern;
 mod keys;
 mod load;
@@ -31,10 +32,11 @@ pub use config::{
     WebhookConfig, namespace_of,
 };
 pub use demands::Demands;
+pub use identity::Identity;
 pub use image_pattern::ImagePattern;
 pub use load::{
-    SignedFile, break_glass_tokens, load, load_as, load_at, load_from, parse, policy_bundles,
-    reference_values, reference_values_from, trusted_keys, trusted_keys_from,
+    SignedFile, break_glass_tokens, load, load_as, load_at, load_from, parse, reference_values,
+    reference_values_from, trusted_keys, trusted_keys_from,
 };
 pub use node_rules::NodeRules;
 pub use pattern::Pattern;

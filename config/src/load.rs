@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
+use portcullis_attestation::break_glass;
 use portcullis_attestation::jwk::{JwkError, TrustedKey, TrustedKeys};
+use portcullis_gate::break_glass::Found;
 use portcullis_gate::{Code, Refusal, Refusals, quote};
 
 use crate::config::Config;
@@ -210,15 +212,11 @@ pub fn trusted_keys_from(root: &Root) -> Result<TrustedKeys, Faults> {
 }
 
 fn unusable(path: &str, error: &JwkError) -> Refusal {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
     Refusal::new(
         Code::TrustKeyMalformed,
         quote(path),
         "a public JWK on P-256 with 'use'",
-        cause.to_string(),
+        innermost(error),
     )
 }
 
@@ -240,22 +238,36 @@ pub fn reference_values_from(root: &Root) -> Result<Vec<SignedFile>, Faults> {
     Refusals::from_vec(faults).map_or(Ok(files), Err)
 }
 
-/// Reads the policy bundles of this host, in the order of their names, unverified.
-///
-/// # Errors
-/// As [`reference_values`].
-pub fn policy_bundles() -> Result<Vec<SignedFile>, Faults> {
-    let mut faults = Vec::new();
-    let files = signed_files(&Root::host(), paths::POLICY, &mut faults);
-    Refusals::from_vec(faults).map_or(Ok(files), Err)
-}
-
-/// Reads the break-glass tokens of this host, in the order of their names, unverified. What cannot
-/// be read is told beside them: a file that should not be there makes no other one useless.
-pub fn break_glass_tokens() -> (Vec<SignedFile>, Vec<Refusal>) {
+/// Reads and verifies the break-glass tokens of this host, in the order of their names. What cannot
+/// be read or verified is told beside the others: it makes no other one useless.
+pub fn break_glass_tokens() -> Vec<Found> {
     let mut faults = Vec::new();
     let files = signed_files(&Root::host(), paths::BREAK_GLASS, &mut faults);
-    (files, faults)
+    let faulty = faults.into_iter().map(|fault| Found {
+        file: fault.subject.trim_matches('\'').to_owned(),
+        token: Err(format!("{}, not {}", fault.found, fault.expected)),
+    });
+    if files.is_empty() {
+        return faulty.collect();
+    }
+    let keys = trusted_keys();
+    let verified = files.into_iter().map(|file| Found {
+        token: match &keys {
+            Ok(keys) => break_glass::verify(&file.token, keys).map_err(|error| innermost(&error)),
+            Err(faults) => Err(faults.first().to_string()),
+        },
+        file: file.path,
+    });
+    verified.chain(faulty).collect()
+}
+
+/// What an error comes from.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 pub(crate) fn signed_files(root: &Root, path: &str, faults: &mut Vec<Refusal>) -> Vec<SignedFile> {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use portcullis_client::snapshot::PendingSnapshot;
-use portcullis_config::paths::SEEN;
-use portcullis_config::{Config, Demands, Mode};
+use portcullis_config::paths::{GATE_STATE, SEEN};
+use portcullis_config::{BundleInForce, Config, Demands, Mode};
 use portcullis_gate::record::{
     AuditedRecord, ConfigDigests, ContainerRecord, LaunchRecord, Operation,
 };
@@ -53,6 +53,13 @@ pub(crate) fn run(
     early.container.id.clone_from(&state.id);
     let config = portcullis_config::load().map_err(|faults| early.recorded(faults))?;
     early.node = Some(config.node_name.clone());
+    if let Some(bundle) = &config.bundle {
+        portcullis_host::hold_policy(Path::new(GATE_STATE), &bundle.newest())
+            .map_err(|refusals| early.recorded(refusals))?;
+        if let Some(line) = bundle.warning() {
+            system_log::send(&line, Severity::Warning);
+        }
+    }
     let snapshot = agent::ask(config.snapshot_deadline, deadline);
     let bundle = Bundle::read(&state.bundle).map_err(|refusals| early.recorded(refusals))?;
     let launch = Launch {
@@ -66,6 +73,7 @@ pub(crate) fn run(
     let given = arguments.namespace.as_deref();
     let container = names::container(&state.id, given, &bundle.config);
     let mut record = LaunchRecord::new(id, Operation::Hook, config.node_name.clone(), container);
+    record.policy = config.bundle.as_ref().map(BundleInForce::to_record);
     let digest = hex(&Sha256::digest(&bundle.bytes));
     record.config_sha256 = Some(ConfigDigests {
         before: digest.clone(),

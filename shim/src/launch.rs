@@ -9,7 +9,8 @@ use portcullis_config::node_rules::ImageName;
 use portcullis_config::{Config, Mode, NodeRules};
 use portcullis_gate::record::{ChangeRecord, ConfigDigests, ContainerRecord, Operation};
 use portcullis_gate::{
-    Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, quote,
+    Code, Decision, LaunchPolicy, LaunchRequest, Permit, Refusal, Refusals, Requirement, RuleMode,
+    quote,
 };
 use portcullis_hardening::{Baseline, Concessions, Hardened, OciConfig, Profile, harden};
 use portcullis_host::{FactsPolicy, RuntimeBinary, joined_user_namespace};
@@ -23,6 +24,7 @@ use crate::stdio::Spawn;
 
 mod admission;
 mod agent;
+mod break_glass;
 mod clamp;
 mod created;
 mod docket;
@@ -36,6 +38,7 @@ mod runtime_choice;
 mod runtime_version;
 
 pub(crate) use admission::{Admission, recheck};
+use break_glass::Waiver;
 pub(crate) use clamp::{AdmittedExec, admit_exec, admit_update};
 pub(crate) use created::Created;
 use docket::Docket;
@@ -60,6 +63,8 @@ pub(crate) struct Decided {
     permit: Option<Permit>,
     terms: Terms,
     profile: Box<Profile>,
+    /// What is to be used instead of a permit.
+    waiver: Option<Waiver>,
 }
 
 /// What this container must meet. Fixed at Create: later changes of node policy hold for the
@@ -82,6 +87,8 @@ struct JudgedLaunch {
     baseline: Option<Baseline>,
     /// The level that the host takes of it, or has taken before.
     level: Option<String>,
+    /// What is to be used for the rules that were waived.
+    waiver: Option<Waiver>,
 }
 
 // === impl Launch ===
@@ -176,7 +183,7 @@ impl Launch {
         // The profile is read, and paths are looked at, while the agent reads the TPM.
         let (decision, profile, reached) = tokio::join!(
             ask_gate(&self.docket, &terms.policy, &terms.require_tags),
-            async { portcullis_config::profile(&terms.profile).map(Box::new) },
+            async { self.docket.config.profile(&terms.profile).map(Box::new) },
             reach::verify(&self.oci, mounts),
         );
         if let Err(fault) = reached {
@@ -186,14 +193,19 @@ impl Launch {
             Ok(profile) => profile,
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
-        let permit = match decision {
+        let (permit, waiver) = match decision {
             Ok(Decision::Permitted(permit)) => {
                 self.docket.record.verdict_sha256 = Some(permit.verdict_sha256.clone());
-                Some(permit)
+                (Some(permit), None)
             }
             Ok(Decision::Refused(refusals) | Decision::Undecided(refusals)) => {
-                self.docket.refuse(refusals).await?;
-                None
+                match break_glass::of_host(&self.docket, &self.oci, refusals) {
+                    Ok(waiver) => (None, Some(waiver)),
+                    Err(refusals) => {
+                        self.docket.refuse(refusals).await?;
+                        (None, None)
+                    }
+                }
             }
             Err(fault) => return Err(self.docket.refuse_always(fault).await),
         };
@@ -210,6 +222,7 @@ impl Launch {
             permit,
             terms,
             profile,
+            waiver,
         })
     }
 
@@ -296,6 +309,12 @@ impl Decided {
         if let Err(refusals) = node_rules::pin(level.as_deref()) {
             docket.refuse(refusals).await?;
         }
+        // Last of all: what is used is used, whatever becomes of the launch.
+        for waiver in self.waiver.into_iter().chain(judged.waiver) {
+            if let Err(refusals) = waiver.claim(docket, &self.launch.oci) {
+                return Err(docket.refuse_always(refusals).await);
+            }
+        }
         docket.record_permitted().await?;
         let floor = Floor::of(
             &docket.config,
@@ -341,35 +360,59 @@ impl Decided {
     ) -> Result<JudgedLaunch, TaskError> {
         let docket = &mut self.launch.docket;
         let permit = self.permit.as_ref();
-        let around = match node_rules::judge(&self.terms, permit, runtime_binary, spawn).await {
-            Ok(around) => around,
-            Err(fault) => return Err(docket.refuse_always(fault.into()).await),
-        };
+        let ueid = permit.map(|permit| &permit.ueid);
         let oci = &self.launch.oci;
         let rootfs = self.launch.bundle.join(oci.root_path().unwrap_or_default());
-        let mut against = Vec::new();
-        let hardened = hardened(docket, (&self.terms, &self.profile), oci, &rootfs);
+        let mut waiver: Option<Waiver> = None;
+        // A rule may hide another one behind it: each turn waives one more, or is the last.
+        let (around, hardened, standing) = loop {
+            let around = match node_rules::judge(&self.terms, permit, runtime_binary, spawn).await {
+                Ok(around) => around,
+                Err(fault) => return Err(docket.refuse_always(fault.into()).await),
+            };
+            let hardened = hardened(docket, (&self.terms, &self.profile), oci, &rootfs);
+            let mut against = Vec::new();
+            let hardened = match hardened {
+                Ok(hardened) => Some(hardened),
+                Err(refusals) => {
+                    against.extend(refusals);
+                    None
+                }
+            };
+            // What cannot be read comes first, so that it stops the launch in audit mode too.
+            against.extend(around.standing.iter().flat_map(Refusals::iter).cloned());
+            let Some(refusals) = Refusals::from_vec(against) else {
+                break (around, hardened, None);
+            };
+            let before = waiver.take().map(Waiver::into_rules).unwrap_or_default();
+            match break_glass::of_rules(docket, oci, refusals, ueid, before) {
+                Ok(found) => {
+                    for rule in found.rules() {
+                        let modes = &mut self.terms.concessions.modes;
+                        modes.loosen(*rule, RuleMode::Audit);
+                    }
+                    waiver = Some(found);
+                }
+                Err(refusals) => break (around, hardened, Some(refusals)),
+            }
+        };
         let (config, baseline) = match hardened {
-            Ok(hardened) => {
+            Some(hardened) => {
                 docket.record.changes = hardened.changes.iter().map(ChangeRecord::from).collect();
                 hardened.audited.add_to(&mut docket.record.audited);
                 (hardened.config, Some(hardened.baseline))
             }
-            Err(refusals) => {
-                against.extend(refusals);
-                (oci.clone(), None)
-            }
+            None => (oci.clone(), None),
         };
-        // What cannot be read comes first, so that it stops the launch in audit mode too.
-        against.extend(around.standing.into_iter().flatten());
         docket.record.audited.note(&around.audited);
-        if let Some(refusals) = Refusals::from_vec(against) {
+        if let Some(refusals) = standing {
             docket.refuse(refusals).await?;
         }
         Ok(JudgedLaunch {
             config,
             baseline,
             level: around.level,
+            waiver,
         })
     }
 }

@@ -150,7 +150,8 @@ impl Access {
             Tcti::Swtpm(at) => (None, vec![at.port(), at.port().saturating_add(1)]),
         };
         Self {
-            read: [paths::CONFIG_DIRECTORY, paths::LIBRARY]
+            // The gate's memory is for relying parties; which tokens were used may be looked at.
+            read: [paths::CONFIG_DIRECTORY, paths::LIBRARY, paths::GATE_STATE]
                 .map(PathBuf::from)
                 .to_vec(),
             // The kernel keeps them, with their inodes, for as long as it runs.

@@ -139,6 +139,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Report, Failure> {
     let host = if arguments.offline {
         Host::NotAsked
     } else {
+        hold_policy(&settings)?;
         let decision = ask_gate(&settings, namespace, &parts, &input.path)?;
         Host::Asked(node_rules::held(decision, &settings, namespace, &parts)?)
     };
@@ -195,6 +196,16 @@ fn input(arguments: &CheckArguments) -> Result<Input, Failure> {
         None => workload::recognise(&input.bytes).map_err(|source| unreadable(&input, source))?,
     };
     Ok(input)
+}
+
+/// Refuses a policy bundle that launches refuse because a newer one was used. Remembers nothing.
+fn hold_policy(settings: &Config) -> Result<(), Refusals> {
+    let known = portcullis_host::newest_policy(Path::new(paths::GATE_STATE))
+        .map_err(|error| error.refusal())?;
+    if let (Some(known), Some(bundle)) = (known, &settings.bundle) {
+        known.is_succeeded_by(&bundle.newest())?;
+    }
+    Ok(())
 }
 
 fn settings(arguments: &CheckArguments) -> Result<Config, Failure> {

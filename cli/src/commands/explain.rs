@@ -192,6 +192,9 @@ pub(crate) fn describe(record: &Map<String, Value>) -> String {
         ("image", "/container/image"),
         ("exec id", "/exec_id"),
         ("profile", "/profile"),
+        ("policy bundle", "/policy/name"),
+        ("policy number", "/policy/sequence"),
+        ("policy sha256", "/policy/sha256"),
         ("verdict", "/verdict_sha256"),
         ("latency", "/latency_us"),
         ("ledger entry", "/seq"),
@@ -211,6 +214,9 @@ pub(crate) fn describe(record: &Map<String, Value>) -> String {
         strong(&text_at(record, "/ref")),
         rows.render()
     );
+    for token in list_at(record, "break_glass") {
+        text.push_str(&describe_token(token));
+    }
     for refusal in list_at(record, "refusals") {
         text.push_str(&describe_refusal(refusal));
     }
@@ -245,6 +251,28 @@ pub(crate) fn describe_audited(audited: &Map<String, Value>) -> String {
         text.push_str(&format!("  {rule}: {})\n", describe_edit(change)));
     }
     text
+}
+
+/// A token by which it went ahead.
+fn describe_token(token: &Value) -> String {
+    let mut rows = Rows::default();
+    rows.add("token", value_text(token.get("jti")));
+    rows.add("ticket", value_text(token.get("ticket")));
+    rows.add("reason", value_text(token.get("reason")));
+    let rules: Vec<String> = token
+        .get("rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|rule| value_text(Some(rule)))
+        .collect();
+    let waived = if rules.is_empty() {
+        "that the host proves what it is".to_owned()
+    } else {
+        rules.join(", ")
+    };
+    rows.add("waived", waived);
+    format!("\n{}\n{}", strong("Break-glass"), rows.render())
 }
 
 fn describe_refusal(refusal: &Value) -> String {

@@ -14,6 +14,7 @@ use super::attest;
 use crate::agent;
 use crate::clock;
 use crate::failure::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNDECIDED, Failure};
+use crate::node_policy::NodePolicy;
 use crate::paint::{Rows, bad, caution, good, plain, strong};
 use crate::report::Report;
 
@@ -37,11 +38,13 @@ pub(crate) fn run(_arguments: &StatusArguments) -> Result<Report, Failure> {
         now_unix_s: now,
     };
     let exit = exit(&status, now);
+    let signed = NodePolicy::of(&settings, now);
     let mut json = serde_json::to_value(&status).unwrap_or(Value::Null);
-    let text = describe(&status, &policy, now);
+    let text = describe(&status, &policy, &signed, now);
     if let Some(members) = json.as_object_mut() {
         members.insert("trusted".to_owned(), json!(exit == 0));
         members.insert("policy".to_owned(), policy.json());
+        members.insert("signed".to_owned(), signed.to_json());
         return Ok(Report { text, json, exit });
     }
     Ok(Report {
@@ -60,7 +63,7 @@ fn exit(status: &NodeStatus, now: u64) -> u8 {
     }
 }
 
-fn describe(status: &NodeStatus, policy: &Policy<'_>, now: u64) -> String {
+fn describe(status: &NodeStatus, policy: &Policy<'_>, signed: &NodePolicy<'_>, now: u64) -> String {
     let mut rows = Rows::default();
     rows.add("agent", plain(&status.version));
     if let Some(quarantine) = &status.quarantine {
@@ -123,6 +126,7 @@ fn describe(status: &NodeStatus, policy: &Policy<'_>, now: u64) -> String {
         },
     );
     policy.summarise(&mut rows);
+    signed.add_to(&mut rows, now);
     rows.add("launches", launches(status.launches));
     rows.add("confinement", confinement(status));
     rows.add("ledger", format!("{} entries", status.ledger_sequence));
@@ -242,11 +246,13 @@ mod tests {
     }
 
     fn plain_text(status: &NodeStatus) -> String {
+        let settings = portcullis_config::parse("node.toml", "", "w7");
         let policy = Policy {
-            settings: &portcullis_config::parse("node.toml", "", "w7"),
+            settings: &settings,
             now_unix_s: 1240,
         };
-        anstream::adapter::strip_str(&describe(status, &policy, 1240)).to_string()
+        let signed = NodePolicy::unsigned(&settings);
+        anstream::adapter::strip_str(&describe(status, &policy, &signed, 1240)).to_string()
     }
 
     #[test]

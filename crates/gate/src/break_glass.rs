@@ -30,6 +30,25 @@ pub struct Found {
     pub token: Result<BreakGlass, String>,
 }
 
+/// What can be said of a token without a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// It waits for its launch.
+    Open,
+    /// It was used.
+    Used,
+    /// Its time has not come.
+    Premature,
+    /// Its time is over.
+    Expired,
+    /// It is for another node.
+    Foreign,
+    /// Node policy does not let it count.
+    Disallowed,
+    /// It is not one that a pinned key signed.
+    Unverified,
+}
+
 /// The launch, as far as tokens are about it. Names that nobody vouches for are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launching<'a> {
@@ -285,6 +304,65 @@ fn judge_policy(
         );
     }
     Ok(())
+}
+
+// === impl TokenState ===
+
+impl TokenState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Open,
+        Self::Used,
+        Self::Premature,
+        Self::Expired,
+        Self::Foreign,
+        Self::Disallowed,
+        Self::Unverified,
+    ];
+
+    /// The word for it, as in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Used => "used",
+            Self::Premature => "premature",
+            Self::Expired => "expired",
+            Self::Foreign => "foreign",
+            Self::Disallowed => "disallowed",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// How the token stands on the node called `node` at `now_s`, in seconds since 1970.
+    #[must_use]
+    pub fn state(
+        &self,
+        policy: &BreakGlassPolicy,
+        node: &str,
+        now_s: u64,
+        was_used: bool,
+    ) -> TokenState {
+        let Ok(token) = &self.token else {
+            return TokenState::Unverified;
+        };
+        if token.node != node {
+            return TokenState::Foreign;
+        }
+        if was_used {
+            return TokenState::Used;
+        }
+        match judge_policy(token, policy, now_s).map_err(|hindrance| hindrance.nearness) {
+            Ok(()) => TokenState::Open,
+            Err(Nearness::Premature) => TokenState::Premature,
+            Err(Nearness::Expired) => TokenState::Expired,
+            Err(_) => TokenState::Disallowed,
+        }
+    }
 }
 
 // === impl Hindrance ===

@@ -150,12 +150,12 @@ pub struct BreakGlassRecord {
     pub reason: String,
     /// Where that is written up.
     pub ticket: String,
-    /// Ids of the rules that it waived in this launch; none where it waived the host's verdict.
+    /// Ids of the rules that it put into audit for this launch; what they found is in the record's
+    /// `audited`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
-    /// Codes of the refusals that it waived.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waived: Vec<String>,
+    /// Whether it waived that the host proves what it is; why not, is in the record's refusals.
+    pub host_trust: bool,
 }
 
 /// One edit of the configuration.

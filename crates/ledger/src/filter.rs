@@ -9,7 +9,8 @@ pub struct Filter {
     pub since: Option<String>,
     /// Written before this instant.
     pub until: Option<String>,
-    /// Answered so: `permitted`, `refused`, `undecided`, `fault`, `would-refuse`.
+    /// Answered so: `permitted`, `refused`, `undecided`, `fault`, `would-refuse`,
+    /// `break-glass`.
     pub decision: Option<String>,
     /// The containerd namespace or the pod's Kubernetes namespace.
     pub namespace: Option<String>,

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-use portcullis_config::paths::SEEN;
-use portcullis_config::{Config, Mode};
+use portcullis_config::paths::{GATE_STATE, SEEN};
+use portcullis_config::{BundleInForce, Config, Mode};
 use portcullis_gate::record::{LaunchRecord, Operation};
 use portcullis_gate::{Code, LaunchPolicy, Moment, Permit, RecordId, Refusal, Refusals, quote};
 use sha2::{Digest, Sha256};
@@ -36,12 +36,13 @@ impl Docket {
         operation: Operation,
     ) -> Result<Self, TaskError> {
         let id = record_id()?;
-        let config = portcullis_config::load().map_err(|refusals| {
+        let config = settings().map_err(|refusals| {
             log::error(&refusals.line(&id));
             TaskError::Refused { refusals, id }
         })?;
         let container = container_record(namespace, container, |_| None);
-        let record = LaunchRecord::new(id, operation, config.node_name.clone(), container);
+        let mut record = LaunchRecord::new(id, operation, config.node_name.clone(), container);
+        record.policy = config.bundle.as_ref().map(BundleInForce::to_record);
         Ok(Self {
             config,
             record,
@@ -109,6 +110,11 @@ impl Docket {
     pub(super) async fn record_permitted(&mut self) -> Result<(), TaskError> {
         self.record.latency_us = self.elapsed_us();
         if self.record.operation == Operation::Create
+            && let Some(line) = self.config.bundle.as_ref().and_then(BundleInForce::warning)
+        {
+            log::warn(&line);
+        }
+        if self.record.operation == Operation::Create
             && let Some(line) = self
                 .record
                 .audited
@@ -153,6 +159,15 @@ impl Docket {
     fn elapsed_us(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// The node's configuration, by a policy bundle that is no older than any before it.
+fn settings() -> Result<Config, Refusals> {
+    let config = portcullis_config::load()?;
+    if let Some(bundle) = &config.bundle {
+        portcullis_host::hold_policy(Path::new(GATE_STATE), &bundle.newest())?;
+    }
+    Ok(config)
 }
 
 /// Now, the boot this is, and the verdicts seen in it: read here, not believed from the agent.

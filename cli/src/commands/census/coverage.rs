@@ -118,7 +118,7 @@ impl Decided {
     }
 
     fn lets_pass(&self) -> bool {
-        ["permitted", "would-refuse"].contains(&self.decision.as_str())
+        ["permitted", "would-refuse", "break-glass"].contains(&self.decision.as_str())
     }
 }
 
@@ -265,6 +265,7 @@ mod tests {
             ("undecided", "refused"),
             ("fault", "refused"),
             ("would-refuse", "covered"),
+            ("break-glass", "covered"),
         ] {
             let record = [decided(&json!({"decision": decision}))];
             let container = [running("default", "web", 500_000)];

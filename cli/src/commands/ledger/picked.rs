@@ -11,7 +11,14 @@ use crate::failure::Failure;
 use crate::ledger_files::{LedgerFiles, Line};
 
 /// Answers that a decision can have.
-const DECISIONS: [&str; 5] = ["permitted", "refused", "undecided", "fault", "would-refuse"];
+const DECISIONS: [&str; 6] = [
+    "permitted",
+    "refused",
+    "undecided",
+    "fault",
+    "would-refuse",
+    "break-glass",
+];
 
 /// Which entries.
 #[derive(Debug, Args)]

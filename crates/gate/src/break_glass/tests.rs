@@ -279,3 +279,32 @@ fn only_rules_are_waived_as_rules_and_only_the_host_as_the_host() {
     mixed.push(refused(None, Code::HostQuarantined));
     assert!(!are_of_host(&mixed));
 }
+
+#[test]
+fn a_token_has_one_state() {
+    let state = |token: Result<BreakGlass, String>, policy: &BreakGlassPolicy, was_used| {
+        let found = Found {
+            file: "a.jws".to_owned(),
+            token,
+        };
+        found.state(policy, "w7", NOW, was_used)
+    };
+    let off = BreakGlassPolicy {
+        allow: false,
+        ..POLICY
+    };
+    assert_eq!(state(Ok(token()), &POLICY, false), TokenState::Open);
+    assert_eq!(state(Ok(token()), &POLICY, true), TokenState::Used);
+    assert_eq!(state(Ok(token()), &off, false), TokenState::Disallowed);
+    let foreign = with(|it| it.node = "w8".to_owned());
+    assert_eq!(state(Ok(foreign), &POLICY, false), TokenState::Foreign);
+    let early = with(|it| it.not_before_s = NOW + 1);
+    assert_eq!(state(Ok(early), &POLICY, false), TokenState::Premature);
+    let late = with(|it| it.expires_s = NOW);
+    assert_eq!(state(Ok(late), &POLICY, false), TokenState::Expired);
+    let unsigned = state(Err("x".to_owned()), &POLICY, false);
+    assert_eq!(unsigned, TokenState::Unverified);
+    let words: std::collections::BTreeSet<&str> =
+        TokenState::ALL.iter().map(|state| state.as_str()).collect();
+    assert_eq!(words.len(), TokenState::ALL.len());
+}
