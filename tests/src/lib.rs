@@ -42,6 +42,7 @@ pub mod refusal;
 pub mod require;
 pub mod run;
 pub mod shim_tasks;
+pub mod signed;
 pub mod subject;
 pub mod swtpm;
 pub mod task_events;

@@ -120,12 +120,20 @@ pub fn rules_of(refusals: &Refusals) -> Option<Vec<Rule>> {
 }
 
 /// Whether the gate's `refusals` are only about what the host has not proven. A fault is not, and
-/// neither is a quarantine: somebody meant that.
+/// neither is a quarantine: somebody meant that. Nor is an agent that does not answer: it would not
+/// keep the record either, and the token would be used for nothing.
 #[must_use]
 pub fn are_of_host(refusals: &Refusals) -> bool {
-    refusals
-        .iter()
-        .all(|refusal| refusal.kind() != Kind::Fault && refusal.code != Code::HostQuarantined)
+    refusals.iter().all(|refusal| {
+        let is_meant_or_mute = matches!(
+            refusal.code,
+            Code::HostQuarantined
+                | Code::AgentUnreachable
+                | Code::AgentPeerUntrusted
+                | Code::AgentAnswerMalformed
+        );
+        refusal.kind() != Kind::Fault && !is_meant_or_mute
+    })
 }
 
 /// The tokens among `found` that waive what `launching` needs at `now_s` (seconds since 1970), in
