@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::node::Node;
+use crate::wait::{self, PATIENCE};
 
 /// The operator's keys.
 const KEYS: &str = "/run/operator/keys";
@@ -75,6 +76,18 @@ pub fn token(node: &Node, name: &str, more: &[&str]) -> Outcome<String> {
     let said: Value = serde_json::from_str(&said).doing("read the answer")?;
     let id = said["claims"]["jti"].as_str().map(str::to_owned);
     id.ok_or_else(|| Failure::new(format!("no id in: {said}")))
+}
+
+/// Waits until `portcullis <command> show <file>` says that its time is over.
+///
+/// # Errors
+///
+/// When that does not come.
+pub fn until_over(node: &Node, command: &str, file: &str) -> Outcome {
+    wait::until_true("the end of a signed document", PATIENCE, || {
+        let shown = node.portcullis(&[command, "show", file]);
+        shown.is_ok_and(|ran| ran.status.code() == Some(1))
+    })
 }
 
 /// What `portcullis status` says, for programs; whatever its exit code.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use portcullis_tests::cri::message::{
     Capability, ContainerConfig, ContainerSecurityContext, LinuxContainerConfig,
@@ -323,7 +322,7 @@ mod needs_containerd {
                 ))
             };
             signed::token(&node, "t", &with(&["--valid", "1s"]))?;
-            thread::sleep(Duration::from_secs(2));
+            signed::until_over(&node, "break-glass", &format!("{BREAK_GLASS}/t.jws"))?;
             assert!(refused()?.line.contains("expired"), "in the line");
             assert!(second_reason()?.contains("expired"));
             signed::token(&node, "t", &with(&["--valid", "5h"]))?;

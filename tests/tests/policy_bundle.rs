@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::node::Node;
@@ -158,8 +156,9 @@ mod needs_containerd {
             .doing("pin the key again")?;
             node.starts()?;
 
-            signed::policy(&node, "fleet", "", &["--seq", "2", "--valid", "1s"])?;
-            thread::sleep(Duration::from_secs(2));
+            let short = ["--seq", "2", "--valid", "1s"];
+            let file = signed::policy(&node, "fleet", "", &short)?;
+            signed::until_over(&node, "policy", &file)?;
             let before = node.containerd.log().len();
             node.starts()?;
             let log = node.containerd.log();
