@@ -65,8 +65,8 @@ mod needs_containerd {
             assert_eq!(difference["own"], "'enforce'");
             assert_eq!(difference["signed"], "'audit'");
             let status = signed::status(&node)?;
-            assert_eq!(status["policy"]["bundle"]["sequence"], 7);
-            assert_eq!(status["policy"]["bundle"]["term"], "valid");
+            assert_eq!(status["signed"]["bundle"]["sequence"], 7);
+            assert_eq!(status["signed"]["bundle"]["term"], "valid");
             let told = node.portcullis(&["status"])?.success()?;
             assert!(told.contains("policy number 7, until"), "{told}");
 
@@ -107,7 +107,7 @@ mod needs_containerd {
             fs::write(&file, &old).doing("put the old bundle back")?;
             assert_eq!(refused(&node)?, "fault [policy-rolled-back]");
             let status = signed::status(&node)?;
-            let fault = status["policy"]["fault"].as_str().unwrap_or_default();
+            let fault = status["signed"]["fault"].as_str().unwrap_or_default();
             assert!(fault.contains("policy-rolled-back"), "{status}");
             // A twin of the newest one is none.
             signed::policy(&node, "fleet", AUDITED, &["--seq", "2"])?;
@@ -165,7 +165,7 @@ mod needs_containerd {
             let warning = "policy bundle 'policy' number 2 is past its end";
             assert!(log.split_at(before).1.contains(warning), "{log}");
             let status = signed::status(&node)?;
-            assert_eq!(status["policy"]["bundle"]["term"], "grace");
+            assert_eq!(status["signed"]["bundle"]["term"], "grace");
             node.set(SETTINGS, "policy.grace = \"0s\"\n")?;
             assert_eq!(refused(&node)?, "fault [policy-expired]");
             signed::policy(&node, "fleet", "", &["--seq", "3"])?;
