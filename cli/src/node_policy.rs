@@ -50,7 +50,7 @@ impl<'a> NodePolicy<'a> {
     pub(crate) fn add_to(&self, rows: &mut Rows, now: u64) {
         // Settings that cannot be read are told by whoever shows them.
         if let Ok(settings) = self.settings {
-            rows.add("signed policy", self.line(settings, now));
+            rows.add("policy", self.line(settings, now));
         }
         match &self.tokens {
             Err(refusals) => rows.add("break-glass", bad(&plain(&refusals.to_string()))),

@@ -13,7 +13,7 @@ use crate::report::Report;
 /// What can be done with break-glass tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BreakGlassCommand {
-    Issue(issue::IssueArguments),
+    Issue(Box<issue::IssueArguments>),
     List(list::ListArguments),
     Show(show::ShowArguments),
 }
