@@ -16,7 +16,8 @@ use crate::status::TaskError;
 /// One decision in the making.
 #[derive(Debug)]
 pub(super) struct Docket {
-    pub(super) config: Config,
+    /// Boxed: it is large, and each future that decides something holds one.
+    pub(super) config: Box<Config>,
     pub(super) record: LaunchRecord,
     id: RecordId,
     begun: Instant,
@@ -162,8 +163,8 @@ impl Docket {
 }
 
 /// The node's configuration, by a policy bundle that is no older than any before it.
-fn settings() -> Result<Config, Refusals> {
-    let config = portcullis_config::load()?;
+fn settings() -> Result<Box<Config>, Refusals> {
+    let config = Box::new(portcullis_config::load()?);
     if let Some(bundle) = &config.bundle {
         portcullis_host::hold_policy(Path::new(GATE_STATE), &bundle.newest())?;
     }
