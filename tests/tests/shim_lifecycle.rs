@@ -202,7 +202,10 @@ mod case {
         tasks
             .update("one", resources.as_bytes())?
             .doing("lower the limits")?;
-        let group = CgroupDriver::current().group(NAMESPACE, "one");
+        let scope = CgroupDriver::current().group(NAMESPACE, "one");
+        // crun updates its own group within the scope, in which the processes are.
+        let within = scope.join("container");
+        let group = if within.is_dir() { within } else { scope };
         let read = |version_1: &str, version_2: &str| {
             let version_1 = Path::new("/sys/fs/cgroup").join(version_1);
             let found = fs::read_to_string(version_1);
