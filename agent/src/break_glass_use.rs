@@ -60,11 +60,15 @@ impl BreakGlassUse {
     /// How many of the tokens `found` are in each state.
     pub(crate) fn states(&self, found: &[Found], config: &Config) -> [u64; TokenState::ALL.len()] {
         let now_s = boot::unix_s();
-        TokenState::ALL.map(|wanted| {
-            let of_state = found.iter().filter(|one| {
+        let states: Vec<TokenState> = found
+            .iter()
+            .map(|one| {
                 let was_used = one.token.as_ref().is_ok_and(|it| self.was_used(&it.id));
-                one.state(&config.break_glass, &config.node_name, now_s, was_used) == wanted
-            });
+                one.state(&config.break_glass, &config.node_name, now_s, was_used)
+            })
+            .collect();
+        TokenState::ALL.map(|wanted| {
+            let of_state = states.iter().filter(|state| **state == wanted);
             u64::try_from(of_state.count()).unwrap_or(u64::MAX)
         })
     }

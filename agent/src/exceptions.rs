@@ -1,9 +1,10 @@
-//! The relaxations of this node's settings as they are now: whoever changes them need not restart
-//! the agent for them to be counted.
+//! The relaxations of this node's settings and its break-glass tokens as they are now: whoever
+//! changes them need not restart the agent for them to be counted.
 
 use std::time::{Duration, Instant};
 
 use portcullis_config::Config;
+use portcullis_gate::break_glass::Found;
 
 use crate::log;
 
@@ -23,6 +24,7 @@ pub(crate) struct Exceptions {
 #[derive(Debug)]
 pub(crate) struct Settings {
     config: Config,
+    tokens: Vec<Found>,
     read: Instant,
     /// One warning is enough for settings that stay unreadable.
     has_failed: bool,
@@ -49,6 +51,7 @@ impl Settings {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config,
+            tokens: portcullis_config::break_glass_tokens(),
             read: Instant::now(),
             has_failed: false,
         }
@@ -59,11 +62,17 @@ impl Settings {
         &self.config
     }
 
+    /// The break-glass tokens as they were read last.
+    pub(crate) fn tokens(&self) -> &[Found] {
+        &self.tokens
+    }
+
     /// The counts at `unix_s`. Settings that cannot be read stop launches, which say so; here the
     /// last ones that could be stay.
     pub(crate) fn exceptions(&mut self, unix_s: u64) -> Exceptions {
         if self.read.elapsed() >= INTERVAL {
             self.read = Instant::now();
+            self.tokens = portcullis_config::break_glass_tokens();
             match portcullis_config::load_as(&self.config.node_name) {
                 Ok(config) => {
                     self.config = config;

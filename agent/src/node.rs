@@ -19,7 +19,7 @@ use crate::boot_fuse::BootFuse;
 use crate::break_glass_use::BreakGlassUse;
 use crate::confinement::Confinement;
 use crate::enrollment::Enrollment;
-use crate::exceptions::Exceptions;
+use crate::exceptions::{Exceptions, Settings};
 use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::metrics::Metrics;
@@ -207,14 +207,19 @@ impl Node {
     }
 
     /// The figures of the metrics file.
-    pub(crate) fn metrics(&self, exceptions: Exceptions, config: &Config) -> Metrics {
+    pub(crate) fn metrics(&self, exceptions: Exceptions, settings: &Settings) -> Metrics {
         let ledger_sequence = self.ledger().as_ref().map_or(0, Ledger::sequence);
-        let found = portcullis_config::break_glass_tokens();
         let published = self.published();
         Metrics {
             break_glass_launches: published.break_glass.launches(),
-            break_glass_tokens: published.break_glass.states(&found, config),
-            policy_sequence: config.bundle.as_ref().map(|it| it.bundle.sequence),
+            break_glass_tokens: published
+                .break_glass
+                .states(settings.tokens(), settings.config()),
+            policy_sequence: settings
+                .config()
+                .bundle
+                .as_ref()
+                .map(|it| it.bundle.sequence),
             launches: published.launches,
             verdict: (published.verdict.as_ref()).map(|verdict| verdict.summary.clone()),
             drift_events: published.drift_events,

@@ -186,7 +186,7 @@ fn start_syncing(node: &Arc<Node>) -> Result<(SyncSender<()>, JoinHandle<()>), S
         let mut metrics = MetricsFile::default();
         while ended.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let exceptions = settings.exceptions(boot::unix_s());
-            let figures = node.metrics(exceptions, settings.config());
+            let figures = node.metrics(exceptions, &settings);
             if synced.is_some_and(|synced| synced != figures.ledger_sequence) {
                 synced = node.sync_ledger().then_some(figures.ledger_sequence);
             }

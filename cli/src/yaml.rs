@@ -17,8 +17,12 @@ pub(crate) use emit::emit;
 
 /// Collections inside each other. A pod has about ten.
 const DEPTH_LIMIT: usize = 64;
-/// Values of all documents, aliases written out. A pod has about a hundred.
+/// Values of all documents, aliases written out; a long text counts for several. A pod has about a
+/// hundred.
 const VALUES_LIMIT: usize = 100_000;
+/// Bytes of a text that count for one value more, so that an anchor on a long one is no way round
+/// the limit.
+const VALUE_BYTES: usize = 64;
 
 /// Why a text is not read. Every message is one line and names the place.
 #[derive(Debug, thiserror::Error)]
@@ -94,9 +98,10 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let quoted = style != ScalarStyle::Plain;
                 let value = resolve(&text, quoted, tag.as_deref(), at)?;
-                self.count(1, at)?;
+                let count = (text.len() / VALUE_BYTES).saturating_add(1);
+                self.count(count, at)?;
                 if anchor != 0 {
-                    self.anchors.insert(anchor, (value.clone(), 1));
+                    self.anchors.insert(anchor, (value.clone(), count));
                 }
                 self.put(value, at)
             }
@@ -108,11 +113,13 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(at),
             Event::Alias(id) => {
-                let Some((value, count)) = self.anchors.get(&id).cloned() else {
+                let Some(count) = self.anchors.get(&id).map(|(_, count)| *count) else {
                     return Err(denied("an alias inside of what it stands for", at));
                 };
+                // Before it is copied.
                 self.count(count, at)?;
-                self.put(value, at)
+                let value = self.anchors.get(&id).map(|(value, _)| value.clone());
+                self.put(value.unwrap_or_default(), at)
             }
             Event::DocumentEnd => {
                 self.anchors.clear();

@@ -93,7 +93,18 @@ pub struct Wants {
     /// The kernel's release.
     pub kernel: bool,
     /// The version of the OCI runtime.
-    pub runtime: bool,
+    pub runtime: Asked,
+}
+
+/// Whether an OCI runtime is asked for its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// No rule needs it.
+    Never,
+    /// Once for each file.
+    Once,
+    /// Each time, since a library counts that is a file of its own.
+    Anew,
 }
 
 /// What is known of one workload and its host.
@@ -123,7 +134,7 @@ pub struct Judged {
 /// The levels that this host has.
 #[derive(Debug, Clone, Copy)]
 pub struct HostLevels<'a> {
-    /// The verified tags; `None` if the host itself is refused, which says enough.
+    /// The verified tags; `None` if nobody vouches for any, because the host itself is refused.
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The level that it took of its first workload.
     pub pinned: Option<&'a str>,
@@ -139,7 +150,11 @@ impl NodeRules {
         Wants {
             pin: self.sensitivity.pin && is_on(Rule::Sensitivity),
             kernel: self.versions.asks_kernel() && is_on(Rule::KernelVersion),
-            runtime: self.versions.asks_runtime() && is_on(Rule::RuntimeVersion),
+            runtime: match is_on(Rule::RuntimeVersion) && self.versions.asks_runtime() {
+                false => Asked::Never,
+                true if self.versions.asks_library() => Asked::Anew,
+                true => Asked::Once,
+            },
         }
     }
 
@@ -233,9 +248,9 @@ impl SensitivityRules {
     /// # Source
     /// NIST SP 800-190, 4.3.4: a host runs workloads of one level.
     fn refusals(&self, host: HostLevels<'_>) -> Vec<Refusal> {
-        let Some(tags) = host.tags.filter(|_| self.is_on()) else {
+        if !self.is_on() {
             return Vec::new();
-        };
+        }
         let Some(level) = self.level() else {
             let mut levels = String::new();
             for level in &self.workload {
@@ -247,9 +262,15 @@ impl SensitivityRules {
             let expected = "one level by node policy";
             return vec![about(Rule::Sensitivity, code, "workload", expected, found)];
         };
-        let tagged = self.tagged(tags);
         let mut refusals = Vec::new();
-        if tagged.is_none() && !self.pin {
+        let pinned = host.pinned.filter(|_| self.pin);
+        let tagged = host.tags.and_then(|tags| self.tagged(tags));
+        // Where nobody vouches for tags, the host may have one that says another level.
+        let is_known = match host.tags {
+            Some(_) => tagged.is_some() || self.pin,
+            None => pinned.is_some() || self.tag.is_empty(),
+        };
+        if !is_known {
             let expected = format!("a tag {}", quote(&self.tag));
             let code = Code::SensitivityUnknown;
             refusals.push(about(Rule::Sensitivity, code, "host", expected, "none"));
@@ -257,19 +278,18 @@ impl SensitivityRules {
         if let Some(tagged) = tagged.filter(|tagged| *tagged != level) {
             refusals.push(mismatch(level, tagged, "by its asset tag"));
         }
-        let pinned = host.pinned.filter(|pinned| self.pin && *pinned != level);
-        if let Some(pinned) = pinned {
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != level) {
             refusals.push(mismatch(level, pinned, FIRST));
         }
         refusals
     }
 
     fn to_pin(&self, host: HostLevels<'_>) -> Option<&str> {
-        let tags = host.tags.filter(|_| self.pin)?;
-        match self.tagged(tags) {
-            Some(_) => None,
-            None => self.level(),
-        }
+        let has_other = match host.tags {
+            Some(tags) => self.tagged(tags).is_some(),
+            None => !self.tag.is_empty() && host.pinned.is_none(),
+        };
+        self.level().filter(|_| self.pin && !has_other)
     }
 
     /// The level of the workload.
@@ -319,6 +339,12 @@ impl VersionRules {
     fn asks_runtime(&self) -> bool {
         let oldest = [&self.runc, &self.crun, &self.libseccomp];
         oldest.into_iter().any(Option::is_some) || self.denies_beyond_kernel()
+    }
+
+    /// Whether anything is asked of the library by which the runtime makes filters.
+    fn asks_library(&self) -> bool {
+        let mut denied = self.deny.iter();
+        self.libseccomp.is_some() || denied.any(|(program, _)| *program == Program::Libseccomp)
     }
 
     /// Where the oldest of a program stands.
@@ -386,8 +412,7 @@ impl VersionRules {
             _ => {}
         }
         let program = Program::Libseccomp;
-        let mut denied = self.deny.iter();
-        if self.libseccomp.is_some() || denied.any(|(denied, _)| *denied == program) {
+        if self.asks_library() {
             refusals.extend(match &runtime.libseccomp {
                 None => Some(unknown(rule, "libseccomp of the OCI runtime", told())),
                 Some(version) => self.judge((rule, program), self.libseccomp.as_ref(), version),

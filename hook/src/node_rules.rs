@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use portcullis_config::Demands;
-use portcullis_config::node_rules::{HostLevels, Judged, Workload, verify_held};
+use portcullis_config::node_rules::{Asked, HostLevels, Judged, Workload, verify_held};
 use portcullis_config::paths::{PIN, SEEN};
 use portcullis_gate::{Permit, Refusal, Refusals, RuntimeVersion};
 use portcullis_host::HostError;
@@ -29,10 +29,9 @@ pub(crate) fn judge(demands: &Demands<'_>, permit: Option<&Permit>) -> Result<Ju
     } else {
         None
     };
-    let runtime = if wants.runtime {
-        runtime().map_err(|error| error.to_string())
-    } else {
-        Err(String::new())
+    let runtime = match wants.runtime {
+        Asked::Never => Err(String::new()),
+        asked => runtime(asked == Asked::Once).map_err(|error| error.to_string()),
     };
     let workload = Workload {
         image: &demands.image,
@@ -61,9 +60,9 @@ pub(crate) fn pin(level: &str) -> Result<(), Refusals> {
 }
 
 /// The version of the OCI runtime: the program that runs this one.
-fn runtime() -> Result<RuntimeVersion, HostError> {
+fn runtime(remembered: bool) -> Result<RuntimeVersion, HostError> {
     let parent = std::os::unix::process::parent_id();
     let program = PathBuf::from(format!("/proc/{parent}/exe"));
     let binary = portcullis_host::runtime_binary(&program)?;
-    portcullis_host::runtime_version(Path::new(SEEN), &binary)
+    portcullis_host::runtime_version(Path::new(SEEN), &binary, remembered)
 }

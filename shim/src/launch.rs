@@ -310,9 +310,11 @@ impl Decided {
             docket.refuse(refusals).await?;
         }
         // Last of all: what is used is used, whatever becomes of the launch.
+        let mut waived_until: Option<u64> = None;
         for waiver in self.waiver.into_iter().chain(judged.waiver) {
-            if let Err(refusals) = waiver.claim(docket, &self.launch.oci) {
-                return Err(docket.refuse_always(refusals).await);
+            match waiver.claim(docket, &self.launch.oci) {
+                Ok(end) => waived_until = Some(waived_until.map_or(end, |until| until.min(end))),
+                Err(refusals) => return Err(docket.refuse_always(refusals).await),
             }
         }
         docket.record_permitted().await?;
@@ -334,6 +336,7 @@ impl Decided {
             namespace: docket.record.container.namespace.clone(),
             container: docket.record.container.clone(),
             permit: self.permit,
+            waived_until,
             require_tags: self.terms.require_tags,
             policy: self.terms.policy,
             baseline: judged.baseline,
@@ -364,6 +367,7 @@ impl Decided {
         let oci = &self.launch.oci;
         let rootfs = self.launch.bundle.join(oci.root_path().unwrap_or_default());
         let mut waiver: Option<Waiver> = None;
+        let modes = self.terms.concessions.modes.clone();
         // A rule may hide another one behind it: each turn waives one more, or is the last.
         let (around, hardened, standing) = loop {
             let around = match node_rules::judge(&self.terms, permit, runtime_binary, spawn).await {
@@ -400,7 +404,13 @@ impl Decided {
             Some(hardened) => {
                 docket.record.changes = hardened.changes.iter().map(ChangeRecord::from).collect();
                 hardened.audited.add_to(&mut docket.record.audited);
-                (hardened.config, Some(hardened.baseline))
+                // A token is for this start: what comes later is held to what the container has now,
+                // under the modes that it would have had without one.
+                let baseline = Baseline {
+                    modes,
+                    ..hardened.baseline
+                };
+                (hardened.config, Some(baseline))
             }
             None => (oci.clone(), None),
         };

@@ -12,6 +12,7 @@ use portcullis_tests::failure::{Doing, Outcome};
 use portcullis_tests::node::Node;
 use portcullis_tests::refusal::Refusal;
 use portcullis_tests::signed::{self, BREAK_GLASS};
+use portcullis_tests::wait::{self, PATIENCE};
 use portcullis_tests::{image, in_world, needs};
 use serde_json::Value;
 
@@ -168,9 +169,11 @@ mod needs_containerd {
                 refused(&cri, &pod, "app")?.short(),
                 "refused [capability-excess]"
             );
-            let metrics = fs::read_to_string("/run/portcullis/metrics.prom").doing("read")?;
-            let counted = "portcullis_break_glass_launches_total 2";
-            assert!(metrics.contains(counted), "{metrics}");
+            // Shown once a second.
+            wait::until_true("the count of launches by tokens", PATIENCE, || {
+                fs::read_to_string("/run/portcullis/metrics.prom")
+                    .is_ok_and(|it| it.contains("portcullis_break_glass_launches_total 2"))
+            })?;
             let log = node.agent_log();
             assert!(
                 log.contains("a container starts by a break-glass token"),
@@ -300,6 +303,16 @@ mod needs_containerd {
             let again = node.refuses(&[])?;
             assert_eq!(again.code, "verdict-withheld");
             assert!(again.line.contains("used by container probe"), "{again:?}");
+
+            // A quarantine holds even if it did not get as far as the TPM, and before the gate does.
+            fs::remove_file(format!("{BREAK_GLASS}/trust.jws")).doing("remove a token")?;
+            signed::token(&node, "next", &trust)?;
+            node.stop_agent()?;
+            let unheard = node.portcullis(&["quarantine", "--yes"])?;
+            assert!(!unheard.status.success(), "{unheard:?}");
+            node.start_agent()?;
+            assert_eq!(node.refuses(&[])?.code, "verdict-withheld");
+            assert_eq!(states(&node)?, ["open"], "it was not used");
             node.finish()
         })
     }

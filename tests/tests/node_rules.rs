@@ -386,9 +386,10 @@ mod needs_containerd {
             refuses("deny = [\"runc 1.1.11\"]", "runtime-version-denied")?;
             assert_eq!(asked(), 1, "one file is asked once");
             refuses("libseccomp = \"2.5\"", "version-unknown")?;
+            assert_eq!(asked(), 2, "its library is a file of its own");
             count("1.1.12")?;
             starts("runc = \"1.1.12\"\ndeny = [\"runc 1.1.11\"]")?;
-            assert_eq!(asked(), 2, "another one is asked again");
+            assert_eq!(asked(), 3, "another one is asked again");
             count("nonsense")?;
             refuses("runc = \"1.0\"", "version-unknown")?;
             pretend(&runc, "exec sleep 60")?;

@@ -1,11 +1,13 @@
 //! `portcullis quarantine`
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 use clap::Args;
 use portcullis_attestation::pcr::PcrSelection;
 use portcullis_attestation::{hex, quarantine};
 use portcullis_client::method::Quarantine;
+use portcullis_config::paths;
 use serde_json::json;
 
 use crate::agent;
@@ -49,11 +51,14 @@ pub(crate) fn run(arguments: &QuarantineArguments) -> Result<Report, Failure> {
     let call = Quarantine {
         reason: arguments.reason.clone(),
     };
+    // Before the PCR: from here on no break-glass token waives the verdict of this host.
+    let noted = portcullis_host::note_quarantine(Path::new(paths::SEEN));
     let reply = agent::call(&call, agent::SLOW).inspect_err(|failure| {
         if failure.exit() == EXIT_UNDECIDED {
             anstream::eprintln!("{}", by_hand());
         }
     })?;
+    noted.map_err(|error| error.refusal())?;
     let now = clock::now_unix_s();
     let mut rows = Rows::default();
     rows.add("PCR", reply.pcr.to_string());

@@ -70,3 +70,12 @@ proptest! {
         let _either = parse(&text).is_ok();
     }
 }
+
+#[test]
+fn a_long_text_behind_aliases_is_counted_by_its_length() {
+    let text = format!("a: &x {}\nb: [{}]\n", "y".repeat(640_000), "*x,".repeat(20));
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(error.contains("aliases written out at line 2"), "{error}");
+    let few = format!("a: &x {}\nb: [*x, *x]\n", "y".repeat(64_000));
+    parse(&few).unwrap();
+}

@@ -110,8 +110,9 @@ fn levels_of_host_and_workload_are_the_same() {
         ("web", Some(&pci), vec![Code::SensitivityUnknown]),
         ("pay-eu", Some(&pci), vec![Code::SensitivityUnknown]),
         ("pay-us", Some(&none), vec![Code::SensitivityUnknown]),
-        // The host is refused already, for what it is.
-        ("web", None, vec![]),
+        // Where the host's own refusal was waived.
+        ("web", None, vec![Code::SensitivityUnknown]),
+        ("pay-us", None, vec![Code::SensitivityUnknown]),
     ] {
         let rules = rules(text, namespace).sensitivity;
         // What an earlier setting has pinned does not count any more.
@@ -160,6 +161,19 @@ fn a_host_without_a_level_takes_that_of_its_first_workload() {
     assert_eq!(pay.to_pin(on(&tagged, None)), None);
     let refusals = pay.refusals(on(&tagged, Some("public")));
     assert_eq!(codes(&refusals), [Code::SensitivityMismatch]);
+    // Without a verdict nobody knows the tag, but what was pinned is known.
+    let unproven = |pinned| HostLevels { tags: None, pinned };
+    let refusals = pay.refusals(unproven(None));
+    assert_eq!(codes(&refusals), [Code::SensitivityUnknown]);
+    assert_eq!(pay.to_pin(unproven(None)), None);
+    let refusals = pay.refusals(unproven(Some("public")));
+    assert_eq!(codes(&refusals), [Code::SensitivityMismatch]);
+    assert!(pay.refusals(unproven(Some("pci"))).is_empty());
+    assert_eq!(pay.to_pin(unproven(Some("pci"))), Some("pci"));
+    let untagged = "[sensitivity]\ndefault = \"pci\"\npin = true\n";
+    let untagged = rules(untagged, "pay").sensitivity;
+    assert!(untagged.refusals(unproven(None)).is_empty());
+    assert_eq!(untagged.to_pin(unproven(None)), Some("pci"));
     // Without a level of its own it pins nothing.
     let web = rules(text, "web").sensitivity;
     assert_eq!(
@@ -305,7 +319,7 @@ fn a_rule_in_audit_stops_nothing_and_has_no_level_taken() {
     let all = Wants {
         pin: true,
         kernel: true,
-        runtime: true,
+        runtime: Asked::Once,
     };
     assert_eq!(rules.wants(&RuleModes::enforced()), all);
     let mut modes = RuleModes::enforced();
@@ -322,7 +336,8 @@ fn a_rule_in_audit_stops_nothing_and_has_no_level_taken() {
     let found = [Code::ImageDigestMissing, Code::KernelVersionDenied];
     assert_eq!(codes(&judged.audited), found);
     assert_eq!(judged.level, None);
-    assert!(!rules.wants(&modes).runtime && rules.wants(&modes).kernel);
+    let wants = rules.wants(&modes);
+    assert!(wants.runtime == Asked::Never && wants.kernel);
 }
 
 #[test]

@@ -122,18 +122,89 @@ pub fn rules_of(refusals: &Refusals) -> Option<Vec<Rule>> {
 /// Whether the gate's `refusals` are only about what the host has not proven. A fault is not, and
 /// neither is a quarantine: somebody meant that. Nor is an agent that does not answer: it would not
 /// keep the record either, and the token would be used for nothing.
+///
+/// A quarantine is seen here only if the gate got as far as the PCR that says so; whoever calls this
+/// looks after it in another place, too.
 #[must_use]
 pub fn are_of_host(refusals: &Refusals) -> bool {
-    refusals.iter().all(|refusal| {
-        let is_meant_or_mute = matches!(
-            refusal.code,
-            Code::HostQuarantined
-                | Code::AgentUnreachable
-                | Code::AgentPeerUntrusted
-                | Code::AgentAnswerMalformed
-        );
-        refusal.kind() != Kind::Fault && !is_meant_or_mute
-    })
+    refusals
+        .iter()
+        .all(|refusal| is_of_host(refusal.code) && refusal.kind() != Kind::Fault)
+}
+
+/// Whether `code` says that the host has not proven what it is. The list is of what may be waived,
+/// so that a new code is not.
+const fn is_of_host(code: Code) -> bool {
+    matches!(
+        code,
+        // The TPM is the host's.
+        Code::TpmTimeout
+            | Code::TpmBusy
+            | Code::TpmSessionsExhausted
+            | Code::TpmUnreachable
+            | Code::TpmError
+            | Code::TpmAnswerMalformed
+            // The verdict.
+            | Code::VerdictMissing
+            | Code::VerdictWithheld
+            | Code::VerdictMalformed
+            | Code::VerdictClaimsDuplicated
+            | Code::VerdictDialectsMixed
+            | Code::VerdictBindingMissing
+            | Code::VerdictStatusContradicted
+            | Code::VerdictAlgorithmRefused
+            | Code::VerdictSignatureInvalid
+            | Code::VerdictProfileUnknown
+            | Code::VerdictPremature
+            | Code::VerdictExpired
+            | Code::VerdictReplayed
+            | Code::VerdictLatched
+            | Code::VerdictSubjectMismatch
+            | Code::VerdictPcrBankMismatch
+            | Code::VerdictPcrsIncomplete
+            | Code::ClockRolledBack
+            // The live state against it.
+            | Code::HostRebooted
+            | Code::HostResumed
+            | Code::PcrDrift
+            | Code::PcrSelectionMismatch
+            | Code::BootFuseBlown
+            | Code::VectorWarning
+            | Code::VectorContraindicated
+            // The tag.
+            | Code::AssetTagMissing
+            | Code::AssetTagTampered
+            | Code::AssetTagReplayed
+            | Code::AssetTagMalformed
+            | Code::AssetTagSignatureInvalid
+            | Code::AssetTagSubjectMismatch
+            | Code::AssetTagExpired
+            | Code::AssetTagMismatch
+            // Why there is no verdict.
+            | Code::EvidenceMalformed
+            | Code::NonceMismatch
+            | Code::AkUnknown
+            | Code::QuoteSignatureInvalid
+            | Code::QuoteSelectionShort
+            | Code::PcrBankMissing
+            | Code::PcrMismatch
+            | Code::PcrUncovered
+            | Code::EventLogMissing
+            | Code::EventLogMalformed
+            | Code::EventLogMismatch
+            | Code::EventUnexpected
+            | Code::EventMissing
+            | Code::SecureBootOff
+            | Code::SecureBootKeyUnknown
+            | Code::KeylimeFailed
+            | Code::ImaListMissing
+            | Code::ImaListMalformed
+            | Code::ImaListMismatch
+            | Code::ImaFileUnknown
+            | Code::ImaViolation
+            | Code::ReferenceValuesMissing
+            | Code::ReferenceValuesUndersigned
+    )
 }
 
 /// The tokens among `found` that waive what `launching` needs at `now_s` (seconds since 1970), in
@@ -247,8 +318,15 @@ fn judge_names(token: &BreakGlass, launching: &Launching<'_>) -> Result<(), Hind
         &token.namespace,
         namespace,
     )?;
-    if let Some(pod) = &token.pod {
-        same(Nearness::Container, "pod", pod, launching.pod)?;
+    match &token.pod {
+        Some(pod) => same(Nearness::Container, "pod", pod, launching.pod)?,
+        // It is for a container id, and no pod's container of that name.
+        None if launching.pod.is_some() => {
+            let found = format!("pod {}", said(launching.pod));
+            let expected = "a container of no pod".to_owned();
+            return Err(Hindrance::of(token, Nearness::Container, expected, found));
+        }
+        None => {}
     }
     match &token.container {
         Some(container) if !is_its_sandbox(token, launching) => same(

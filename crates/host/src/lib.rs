@@ -35,6 +35,7 @@ mod kernel_release;
 mod moment;
 mod pin;
 mod policy_memory;
+mod quarantine_note;
 mod runtime_binary;
 mod runtime_version;
 mod seen;
@@ -50,6 +51,7 @@ pub use kernel_release::kernel_release;
 pub use moment::{Clocks, clocks, moment};
 pub use pin::{Pin, pin, pinned, unpin};
 pub use policy_memory::{hold_policy, newest_policy};
+pub use quarantine_note::{note_quarantine, quarantine_is_noted};
 pub use runtime_binary::{RuntimeBinary, runtime_binary};
 pub use runtime_version::{
     ANSWER_LIMIT, FileIdentity, SAID_LIMIT_BYTES, ask_version, remember_version,

@@ -147,7 +147,8 @@ pub fn told(program: &Path, said: &[u8]) -> Result<RuntimeVersion, HostError> {
     })
 }
 
-/// The version of `binary`: remembered in `directory`, or asked for and remembered.
+/// The version of `binary`: if it may be `remembered`, what it said before as `directory` has it;
+/// else it is asked.
 ///
 /// # Errors
 ///
@@ -155,9 +156,10 @@ pub fn told(program: &Path, said: &[u8]) -> Result<RuntimeVersion, HostError> {
 pub fn runtime_version(
     directory: &Path,
     binary: &RuntimeBinary,
+    remembered: bool,
 ) -> Result<RuntimeVersion, HostError> {
     let identity = binary.identity()?;
-    if let Some(version) = remembered_version(directory, &identity)? {
+    if remembered && let Some(version) = remembered_version(directory, &identity)? {
         return Ok(version);
     }
     let version = ask_version(binary.path())?;
@@ -229,7 +231,7 @@ mod tests {
             };
             let told = || {
                 let binary = runtime_binary(&path).unwrap();
-                let version = runtime_version(&directory, &binary).unwrap();
+                let version = runtime_version(&directory, &binary, true).unwrap();
                 let count = std::fs::read_to_string(&asked).unwrap().lines().count();
                 (version.version.as_str().to_owned(), count)
             };

@@ -8,7 +8,7 @@ use portcullis_gate::{Code, LaunchPolicy, Permit, Refusal, Refusals, Requirement
 use portcullis_hardening::{Baseline, OciConfig};
 use portcullis_seccomp::Instruction;
 
-use super::docket::{sha256_hex, still_fresh};
+use super::docket::{sha256_hex, still_fresh, unix_s};
 use super::enforcement::refuse;
 use super::floor::Floor;
 use super::node_rules;
@@ -20,8 +20,10 @@ use crate::status::TaskError;
 pub(crate) struct Admission {
     pub(super) namespace: String,
     pub(super) container: ContainerRecord,
-    /// What the gate saw; `None` only in audit mode.
+    /// What the gate saw; `None` in audit mode, and where a break-glass token stands for it.
     pub(super) permit: Option<Permit>,
+    /// When the first of the break-glass tokens ends that it starts by, in seconds since 1970.
+    pub(super) waived_until: Option<u64>,
     pub(super) policy: LaunchPolicy,
     /// Tags that the pod asked for beyond node policy.
     pub(super) require_tags: Vec<Requirement>,
@@ -88,8 +90,8 @@ pub(super) fn shares_pid_namespace(oci: &OciConfig) -> bool {
 ///
 /// # Errors
 ///
-/// [`TaskError::Refused`] with `verdict-expired`, `sensitivity-mismatch` or `config-changed`,
-/// recorded.
+/// [`TaskError::Refused`] with `verdict-expired`, `break-glass-unusable`, `sensitivity-mismatch` or
+/// `config-changed`, recorded.
 pub(crate) async fn recheck(
     admission: &Admission,
     bundle: &Path,
@@ -101,6 +103,7 @@ pub(crate) async fn recheck(
         Some(permit) => still_fresh(permit, &admission.policy),
         None => Ok(()),
     };
+    let fresh = fresh.and_then(|()| still_waived(admission.waived_until, unix_s()));
     let fresh = fresh.and_then(|()| node_rules::still_pinned(admission.level.as_deref()));
     let same = || unchanged(&admission.config_sha256, bundle).map_err(Refusals::from);
     let refusals = match fresh
@@ -111,6 +114,17 @@ pub(crate) async fn recheck(
         Err(refusals) => refusals,
     };
     Err(refuse(admission, refusals).await)
+}
+
+/// A token is for a start within its hours, not for a container that is made within them.
+fn still_waived(until_s: Option<u64>, now_s: u64) -> Result<(), Refusals> {
+    let Some(late_s) = until_s.and_then(|until_s| now_s.checked_sub(until_s)) else {
+        return Ok(());
+    };
+    let expected = "a start before its end";
+    let found = format!("one {late_s} s after it");
+    let code = Code::BreakGlassUnusable;
+    Err(Refusal::new(code, "break-glass token", expected, found).into())
 }
 
 /// The configuration in the bundle, if it still has this digest.
@@ -154,6 +168,16 @@ mod tests {
             unchanged(&digest, dir.path()).unwrap_err().code,
             Code::ConfigChanged
         );
+    }
+
+    #[test]
+    fn a_start_after_the_end_of_its_token_is_refused() {
+        still_waived(None, u64::MAX).unwrap();
+        still_waived(Some(100), 99).unwrap();
+        for now_s in [100, 101] {
+            let refusals = still_waived(Some(100), now_s).unwrap_err();
+            assert_eq!(refusals.first().code, Code::BreakGlassUnusable);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use portcullis_attestation::break_glass::BreakGlass;
 use portcullis_attestation::ueid::Ueid;
-use portcullis_config::paths::GATE_STATE;
+use portcullis_config::paths::{GATE_STATE, SEEN};
 use portcullis_config::{Identity, Mode};
 use portcullis_gate::break_glass::{Hindrance, Launching, Need, are_of_host, fitting, rules_of};
 use portcullis_gate::record::{BreakGlassRecord, Outcome, RefusalRecord};
@@ -40,7 +40,15 @@ pub(super) fn of_host(
     if docket.config.mode == Mode::Audit || !are_of_host(&refusals) {
         return Err(refusals);
     }
-    find(docket, oci, refusals, None, Vec::new())
+    match portcullis_host::quarantine_is_noted(Path::new(SEEN)) {
+        Ok(false) => find(docket, oci, refusals, None, Vec::new()),
+        Ok(true) => Err(refusals),
+        Err(error) => {
+            let mut refusals = refusals;
+            refusals.push(error.refusal());
+            Err(refusals)
+        }
+    }
 }
 
 /// A token that waives the rules that `refusals` are about, and those of `before`.
@@ -130,12 +138,13 @@ impl Waiver {
         self.rules
     }
 
-    /// Uses one of the tokens, for good, and notes that in the record and in the log.
+    /// Uses one of the tokens, for good, and notes that in the record and in the log. Returns when it
+    /// ends, in seconds since 1970.
     ///
     /// # Errors
     ///
     /// What the token would have waived: all of them were used before, or nobody can tell.
-    pub(super) fn claim(self, docket: &mut Docket, oci: &OciConfig) -> Result<(), Refusals> {
+    pub(super) fn claim(self, docket: &mut Docket, oci: &OciConfig) -> Result<u64, Refusals> {
         let directory = Path::new(GATE_STATE);
         let mut hindrance = None;
         for token in &self.tokens {
@@ -151,7 +160,7 @@ impl Waiver {
                 Ok(None) => {
                     portcullis_host::forget_claims(directory, unix_s());
                     self.note(token, docket);
-                    return Ok(());
+                    return Ok(token.expires_s);
                 }
                 Ok(Some(by_whom)) => hindrance = Some(Hindrance::used(token, &by_whom)),
                 Err(error) => {

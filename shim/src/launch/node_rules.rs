@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use portcullis_config::node_rules::{HostLevels, Judged, Workload, verify_held};
+use portcullis_config::node_rules::{Asked, HostLevels, Judged, Workload, verify_held};
 use portcullis_config::paths::PIN;
 use portcullis_gate::{Permit, Refusal, Refusals};
 use portcullis_host::{HostError, RuntimeBinary};
@@ -35,10 +35,9 @@ pub(super) async fn judge(
     } else {
         None
     };
-    let runtime = if wants.runtime {
-        runtime_version::of(binary, spawn).await
-    } else {
-        Err(String::new())
+    let runtime = match wants.runtime {
+        Asked::Never => Err(String::new()),
+        asked => runtime_version::of(binary, asked == Asked::Once, spawn).await,
     };
     let host = HostLevels {
         tags: permit.map(|permit| &permit.tags),

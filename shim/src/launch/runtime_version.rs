@@ -18,18 +18,24 @@ use crate::look::look;
 use crate::stdio::Spawn;
 use crate::sys;
 
-/// The version of `binary`: remembered, or asked for and remembered.
+/// The version of `binary`: if it may be `remembered`, what it said before; else it is asked.
 ///
 /// # Errors
 ///
 /// Why it is not known, in a few words.
-pub(super) async fn of(binary: &RuntimeBinary, spawn: Spawn<'_>) -> Result<RuntimeVersion, String> {
+pub(super) async fn of(
+    binary: &RuntimeBinary,
+    remembered: bool,
+    spawn: Spawn<'_>,
+) -> Result<RuntimeVersion, String> {
     let failed = |error: HostError| chain(&error);
     let directory = Path::new(SEEN);
     let identity = binary.identity().map_err(failed)?;
-    let known = portcullis_host::remembered_version(directory, &identity).map_err(failed)?;
-    if let Some(version) = known {
-        return Ok(version);
+    if remembered {
+        let known = portcullis_host::remembered_version(directory, &identity).map_err(failed)?;
+        if let Some(version) = known {
+            return Ok(version);
+        }
     }
     let said = said(binary.path(), spawn).await?;
     let version = portcullis_host::told(binary.path(), &said).map_err(failed)?;

@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "a pod with hostNetwork",
         expected: Refused(
             "refused [host-namespace-denied]",
-            "the uts namespace of the host",
+            "the network namespace of the host",
         ),
         ask: |scene| of_node(scene, |options| options.network = NODE),
     },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portcullis_config::node_rules::{HostLevels, ImageRules, Workload};
+use portcullis_config::node_rules::{Asked, HostLevels, ImageRules, Workload};
 use portcullis_config::{Config, paths};
 use portcullis_gate::{Decision, Refusal, Refusals};
 use portcullis_host::{HostError, ask_version, runtime_binary};
@@ -43,12 +43,11 @@ pub(super) fn held(
         } else {
             None
         };
-        let runtime = if wants.runtime {
-            runtime_binary(Path::new(&settings.runtime.binary))
+        let runtime = match wants.runtime {
+            Asked::Never => Err(String::new()),
+            Asked::Once | Asked::Anew => runtime_binary(Path::new(&settings.runtime.binary))
                 .and_then(|binary| ask_version(binary.path()))
-                .map_err(|error| error.to_string())
-        } else {
-            Err(String::new())
+                .map_err(|error| error.to_string()),
         };
         let workload = Workload {
             image: &demands.image,

@@ -90,10 +90,21 @@ fn a_token_for_this_launch_fits() {
         token.expires_s = NOW + 1;
     });
     judged(narrow, &POLICY, RULES).expect("for the container");
-    let alone = with(|token| (token.pod, token.container) = (None, Some("app".to_owned())));
-    judged(alone, &POLICY, RULES).expect("without a pod");
     let trust = with(|token| token.grant = Grant::HostTrust);
     judged(trust, &POLICY, Need::HostTrust).expect("for the host");
+}
+
+#[test]
+fn a_name_in_a_pod_is_no_container_id() {
+    let alone = || with(|it| (it.pod, it.container) = (None, Some("app".to_owned())));
+    let hindrance = judged(alone(), &POLICY, RULES).unwrap_err();
+    assert_eq!(hindrance.expected, "a container of no pod");
+    let ueid = ueid();
+    let launching = Launching {
+        pod: None,
+        ..launching(&ueid)
+    };
+    judge(&alone(), &POLICY, &launching, RULES, NOW).expect("for the container");
 }
 
 #[test]
@@ -275,6 +286,9 @@ fn only_rules_are_waived_as_rules_and_only_the_host_as_the_host() {
         Code::AgentUnreachable,
         Code::AgentPeerUntrusted,
         Code::AgentAnswerMalformed,
+        Code::RecordFailed,
+        Code::PrivilegedDenied,
+        Code::RuntimeUntrusted,
     ] {
         assert!(!waived(code), "{code}");
     }

@@ -60,6 +60,30 @@ fn a_rule_that_is_off_is_not_looked_at_and_all_others_are() {
     );
 }
 
+/// As for a container that started by a token: its own rights stay, others are not to be had.
+#[test]
+fn bounds_under_stricter_modes_hold_what_the_container_has() {
+    let config = edited(CTR, |config| {
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE"]);
+        }
+    });
+    let concessions = with(Rule::Capabilities, RuleMode::Audit);
+    let mut baseline = hardened_with(&config, &profile(RESTRICTED), &concessions).baseline;
+    baseline.modes = RuleModes::enforced();
+    let exec = |name: &str| {
+        let spec = json!({
+            "cwd": "/", "args": ["sh"], "user": {"uid": 1000},
+            "capabilities": {"bounding": [name], "effective": [name], "permitted": [name]},
+        });
+        crate::clamp_exec(spec.to_string().as_bytes(), &baseline)
+    };
+    let own = exec("CAP_SYS_PTRACE").unwrap().process;
+    assert_eq!(own["capabilities"]["effective"], json!(["CAP_SYS_PTRACE"]));
+    let refusals = exec("CAP_SYS_ADMIN").unwrap_err();
+    assert_eq!(refusals.first().rule, Some(Rule::Capabilities));
+}
+
 #[test]
 fn an_exec_is_under_the_modes_that_its_container_was_created_under() {
     let restricted = profile(RESTRICTED);
