@@ -37,13 +37,22 @@ pub fn quarantine_is_noted(directory: &Path) -> Result<bool, HostError> {
 
 #[cfg(test)]
 mod tests {
-    /// Files must be root's. Without it the privileged run looks.
+    use super::*;
+
+    fn is_root() -> bool {
+        let is_root = nix::unistd::geteuid().is_root();
+        if !is_root {
+            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
+        }
+        is_root
+    }
+
     mod needs_root {
-        use crate::{note_quarantine, quarantine_is_noted};
+        use super::*;
 
         #[test]
         fn a_quarantine_is_noted_and_stays() {
-            if !nix::unistd::geteuid().is_root() {
+            if !is_root() {
                 return;
             }
             let scratch = tempfile::tempdir().unwrap();
@@ -56,7 +65,7 @@ mod tests {
 
         #[test]
         fn a_note_that_cannot_be_read_is_not_none() {
-            if !nix::unistd::geteuid().is_root() {
+            if !is_root() {
                 return;
             }
             let scratch = tempfile::tempdir().unwrap();
