@@ -40,6 +40,7 @@ mod notify;
 mod privileged;
 mod provisioning;
 mod quarantine;
+mod reason;
 mod remote;
 mod responder;
 mod schedule;

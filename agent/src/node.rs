@@ -24,6 +24,7 @@ use crate::latch::{self, Standing};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
+use crate::reason::is_reason;
 use crate::tally::Tally;
 use crate::tpm_queue::TpmQueue;
 use crate::{anchoring, atomic_file, boot, log};
@@ -276,10 +277,10 @@ impl Node {
     ///
     /// [`AgentError::RecordMalformed`] or [`AgentError::LedgerFailed`]; it stands on then.
     pub(crate) fn clear_failure(&self, reason: &str) -> Result<(), AgentError> {
-        if reason.trim().is_empty() || reason.len() > REASON_LIMIT_BYTES {
+        if !is_reason(reason, REASON_LIMIT_BYTES) {
             return Err(AgentError::RecordMalformed {
                 reason: format!(
-                    "'clear_failure' is not a reason of 1 to {REASON_LIMIT_BYTES} bytes"
+                    "'clear_failure' is not one line of 1 to {REASON_LIMIT_BYTES} bytes"
                 ),
             });
         }
@@ -308,9 +309,9 @@ impl Node {
     /// [`AgentError::RecordMalformed`] or [`AgentError::LedgerFailed`]; it keeps its level then.
     pub(crate) fn record_release(&self, call: &RecordRelease) -> Result<u64, AgentError> {
         let reason = call.reason.as_str();
-        if reason.trim().is_empty() || reason.len() > REASON_LIMIT_BYTES {
+        if !is_reason(reason, REASON_LIMIT_BYTES) {
             return Err(AgentError::RecordMalformed {
-                reason: format!("'reason' is not one of 1 to {REASON_LIMIT_BYTES} bytes"),
+                reason: format!("'reason' is not one line of 1 to {REASON_LIMIT_BYTES} bytes"),
             });
         }
         let event = json!({

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::attester::PATIENCE;
 use crate::cycle::tpm_answer;
+use crate::reason::is_reason;
 use crate::tpm_thread::TpmThread;
 use crate::{atomic_file, boot, log};
 
@@ -151,11 +152,8 @@ impl TpmThread {
         reason: Option<String>,
     ) -> Result<QuarantineReply, AgentError> {
         let failed = |reason: String| AgentError::QuarantineFailed { reason };
-        let is_printable = |reason: &String| {
-            (1..=REASON_LIMIT_BYTES).contains(&reason.len())
-                && !reason.chars().any(char::is_control)
-        };
-        if reason.as_ref().is_some_and(|reason| !is_printable(reason)) {
+        let is_one = |reason: &String| is_reason(reason, REASON_LIMIT_BYTES);
+        if reason.as_ref().is_some_and(|reason| !is_one(reason)) {
             let parameter = "reason: expected one line of at most 512 bytes".to_owned();
             return Err(AgentError::InvalidParameter { parameter });
         }

@@ -36,6 +36,8 @@ mod moment;
 mod pin;
 mod policy_memory;
 mod quarantine_note;
+#[cfg(test)]
+mod root_only;
 mod runtime_binary;
 mod runtime_version;
 mod seen;

@@ -109,14 +109,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
-
-    fn is_root() -> bool {
-        let is_root = nix::unistd::geteuid().is_root();
-        if !is_root {
-            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
-        }
-        is_root
-    }
+    use crate::root_only::is_root;
 
     mod needs_root {
         use super::*;

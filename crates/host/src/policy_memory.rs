@@ -71,20 +71,13 @@ mod tests {
     use portcullis_gate::Code;
 
     use super::*;
+    use crate::root_only::is_root;
 
     fn policy(sequence: u64, digit: char) -> NewestPolicy {
         NewestPolicy {
             sequence,
             sha256: digit.to_string().repeat(64),
         }
-    }
-
-    fn is_root() -> bool {
-        let is_root = nix::unistd::geteuid().is_root();
-        if !is_root {
-            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
-        }
-        is_root
     }
 
     mod needs_root {

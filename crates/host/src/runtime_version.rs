@@ -197,15 +197,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::root_only::is_root;
     use crate::runtime_binary::runtime_binary;
-
-    fn is_root() -> bool {
-        let is_root = nix::unistd::geteuid().is_root();
-        if !is_root {
-            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
-        }
-        is_root
-    }
 
     fn script(path: &Path, text: &str) {
         let next = path.with_extension("next");

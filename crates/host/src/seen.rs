@@ -56,6 +56,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
     use super::*;
+    use crate::root_only::is_root;
 
     fn boot() -> BootId {
         BootId::parse("9b0b3ffa-6b1c-4f3e-9d52-0d1f2a3b4c5d").unwrap()
@@ -68,14 +69,6 @@ mod tests {
             boot.as_str()
         );
         Seen::parse(&text, &boot).unwrap()
-    }
-
-    fn is_root() -> bool {
-        let is_root = nix::unistd::geteuid().is_root();
-        if !is_root {
-            eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
-        }
-        is_root
     }
 
     mod needs_root {

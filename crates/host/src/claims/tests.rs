@@ -1,6 +1,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
+use crate::root_only::is_root;
 
 const ENDS_S: u64 = 1_000_000;
 
@@ -10,14 +11,6 @@ fn id(byte: u8) -> TokenId {
 
 fn pod<'a>(sandbox: &'a str, container: &'a str) -> User<'a> {
     User::Pod { sandbox, container }
-}
-
-fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped: needs root; run as root, or with 'cargo xtask test'");
-    }
-    is_root
 }
 
 #[test]
