@@ -12,8 +12,8 @@ use portcullis_client::method::{LaunchCounts, VerdictSummary};
 use portcullis_config::paths;
 use portcullis_gate::break_glass::TokenState;
 
-use crate::exceptions::Exceptions;
 use crate::node::VERSION;
+use crate::settings::Exceptions;
 use crate::tally::Tally;
 use crate::{atomic_file, log};
 

@@ -18,12 +18,12 @@ use portcullis_config::{Config, paths};
 use portcullis_tpm::{Tcti, TctiMalformed, Tpm};
 
 use crate::confinement::{self, Confinement, ConfinementError, Device};
-use crate::exceptions::Settings;
 use crate::metrics::MetricsFile;
 use crate::node::Node;
 use crate::notifier::{self, Notifier};
 use crate::notify::Manager;
 use crate::privileged::{self, Privileged, PrivilegedError};
+use crate::settings::Settings;
 use crate::tpm_thread::TpmThread;
 use crate::{boot, connection, log, metrics, notify};
 
